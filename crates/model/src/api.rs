@@ -1,0 +1,355 @@
+//! The words of the agent's socket.
+//!
+//! One connection carries one request and its reply, each a JSON object on a line of its own.
+//! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::address::AddressRange;
+use crate::mac::Mac;
+use crate::name::{ContainerId, IfName, NetworkName, NodeName};
+use crate::network::{Mode, Network};
+use crate::workload::{AttachmentId, Phase, PodIdentity};
+
+/// Where the agent listens unless told otherwise.
+pub const SOCKET: &str = "/run/weft/agent.sock";
+
+/// Where a plugin leaves word of what it could not tell the agent, one file per attachment.
+pub const JOURNAL: &str = "/run/weft/journal";
+
+/// The most bytes a request may have.
+pub const REQUEST_LIMIT: usize = 1 << 20;
+
+/// What a client asks of the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Give a namespace an interface; returns when it is in force. Reply: [`Reply::Attached`].
+    Attach(Box<Attach>),
+    /// Take an interface away; absence is success. Reply: [`Reply::Done`].
+    Detach(Detach),
+    /// Compare an attachment with the kernel. Reply: [`Reply::Checked`].
+    Check(Detach),
+    /// Remove the attachments of a network that are not listed. Reply: [`Reply::Collected`].
+    Collect(Collect),
+    /// Can the next attach to this network succeed? Reply: [`Reply::Done`] or an error.
+    Ready {
+        /// The network asked about.
+        network: NetworkName,
+    },
+    /// Declare a network. Reply: [`Reply::Network`].
+    NetworkCreate(NetworkSpec),
+    /// Remove a network without workloads. Reply: [`Reply::Done`].
+    NetworkRemove {
+        /// Its name.
+        name: NetworkName,
+        /// Only say which commands would be run.
+        #[serde(default)]
+        explain: bool,
+    },
+    /// All networks. Reply: [`Reply::Networks`].
+    NetworkList,
+    /// The agent's view of this host. Reply: [`Reply::Status`].
+    Status,
+    /// What the agent would change in the kernel now. Reply: [`Reply::Diff`].
+    Diff,
+    /// Everything in the kernel that is weft's. Reply: [`Reply::Inventory`].
+    Inventory,
+    /// What this host's kernel should hold, as the agent computed it. Reply: [`Reply::Plan`].
+    Plan,
+}
+
+/// A wish for an interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Network, container and interface name.
+    pub id: AttachmentId,
+    /// The namespace's file, such as `/run/netns/x`.
+    pub netns: PathBuf,
+    /// Wanted addresses; each must lie in one of the network's subnets and be free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<IpAddr>,
+    /// Ranges to choose from, one list per address wanted (CNI capability `ipRanges`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Vec<AddressRange>>,
+    /// Addresses that another IPAM has assigned: they are used as they are and not allocated here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assigned: Vec<IpNet>,
+    /// Wanted Ethernet address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Wanted name of the host's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ifname: Option<IfName>,
+    /// Who the workload is to Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodIdentity>,
+    /// Only say which commands would do it; nothing is changed.
+    #[serde(default)]
+    pub explain: bool,
+}
+
+/// Names an attachment that exists or existed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detach {
+    /// Network, container and interface name.
+    pub id: AttachmentId,
+    /// The namespace's file, if there still is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<PathBuf>,
+    /// With `Check`: addresses the runtime believes the interface has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<IpNet>,
+    /// Only say which commands would do it; nothing is changed.
+    #[serde(default)]
+    pub explain: bool,
+}
+
+/// What garbage collection may keep (CNI SPEC.md 1.1.0, "GC").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collect {
+    /// The network to clean.
+    pub network: NetworkName,
+    /// Attachments in use. `None` (no list was given) removes only what belongs to vanished namespaces.
+    pub keep: Option<Vec<(ContainerId, IfName)>>,
+}
+
+/// A wish for a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Its name.
+    pub name: NetworkName,
+    /// Its subnets, at most one per family; empty lets the agent choose a free pair.
+    #[serde(default)]
+    pub subnets: Vec<IpNet>,
+    /// How wires join it.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Largest packet in bytes; `None` takes the underlay's.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// Whether packets for the outside leave with the host's address.
+    pub masquerade: bool,
+    /// Only say which commands would do it; nothing is changed.
+    #[serde(default)]
+    pub explain: bool,
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done; with `explain`, the commands that would have done it.
+    Done {
+        /// Equivalent commands, when they were asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        commands: Vec<String>,
+    },
+    /// The interface is in force.
+    Attached(Box<Attached>),
+    /// What `Check` found wrong; empty when all is as it should be.
+    Checked(Vec<String>),
+    /// What garbage collection removed.
+    Collected(Vec<AttachmentId>),
+    /// One network.
+    Network(Box<NetworkStatus>),
+    /// All networks.
+    Networks(Vec<NetworkStatus>),
+    /// The host's state.
+    Status(Box<Status>),
+    /// Outstanding changes as equivalent commands; empty when kernel and plan agree.
+    Diff(Vec<String>),
+    /// What is weft's in this kernel, a line per object.
+    Inventory(Vec<Owned>),
+    /// The plan, as a JSON document in text.
+    Plan(String),
+    /// It failed.
+    Error(Error),
+}
+
+/// An interface in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attached {
+    /// The host's end.
+    pub host_ifname: IfName,
+    /// Its Ethernet address.
+    pub host_mac: Mac,
+    /// The bridge it is a port of, in bridge mode, with its Ethernet address.
+    pub bridge: Option<(IfName, Mac)>,
+    /// The workload's Ethernet address.
+    pub mac: Mac,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Addresses with the gateway of each.
+    pub addresses: Vec<AssignedAddress>,
+    /// Routes inside the namespace, for the runtime's information: destination and gateway.
+    pub routes: Vec<(IpNet, IpAddr)>,
+    /// Equivalent commands, when they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssignedAddress {
+    /// The address with its subnet's prefix length.
+    pub address: IpNet,
+    /// The next hop for it.
+    pub gateway: IpAddr,
+}
+
+/// A network with its use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// What was declared.
+    #[serde(flatten)]
+    pub network: Network,
+    /// Its device on this host.
+    pub device: IfName,
+    /// The MTU its workloads get, in bytes.
+    pub effective_mtu: u32,
+    /// How many workloads it has here.
+    pub workloads: usize,
+    /// Addresses used, resting and usable, per family.
+    pub pools: Vec<PoolStatus>,
+    /// Equivalent commands, when they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
+}
+
+/// The state of a pool of addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Where the addresses come from.
+    pub subnet: IpNet,
+    /// Held by workloads.
+    pub used: u64,
+    /// Freed a short while ago and not given out again yet if others are free.
+    pub resting: u64,
+    /// How many a workload could have in all; saturates for large IPv6 subnets.
+    pub usable: u64,
+}
+
+/// What `weft status` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this structure.
+    pub api: u32,
+    /// This host.
+    pub node: NodeName,
+    /// weft's version.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime: u64,
+    /// Resident memory in KiB.
+    pub resident_kib: u64,
+    /// The dataplane in use.
+    pub dataplane: String,
+    /// Its networks.
+    pub networks: Vec<NetworkStatus>,
+    /// Its workloads.
+    pub workloads: Vec<WorkloadStatus>,
+    /// Packets refused, by reason.
+    pub refused: Vec<Refused>,
+    /// What is wrong, with what to do; empty when all is well.
+    pub health: Vec<String>,
+}
+
+/// One workload in `weft status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadStatus {
+    /// Its identity.
+    pub id: AttachmentId,
+    /// The host's end.
+    pub host_ifname: IfName,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Its namespace.
+    pub netns: PathBuf,
+    /// `namespace/name` in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodIdentity>,
+}
+
+/// A counter of refused packets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Why: the comment of the rule that refused them.
+    pub reason: String,
+    /// How many packets.
+    pub packets: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// One kernel object or file of weft's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Owned {
+    /// `link`, `address`, `route`, `neighbour`, `nftables`, `sysctl`, `file`.
+    pub kind: String,
+    /// The object, as the command that lists it would show it.
+    pub object: String,
+}
+
+/// Kinds of failure; a client decides by them, people read the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The request makes no sense, or asks for what is not allowed.
+    Invalid,
+    /// The named thing does not exist.
+    NotFound,
+    /// The named thing exists already, or is in use.
+    Exists,
+    /// No address is left.
+    Exhausted,
+    /// It may work later.
+    TryAgain,
+    /// The kernel refused.
+    Kernel,
+    /// The agent's own state could not be read or written.
+    Storage,
+}
+
+/// A failure: what failed, on what, why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// What failed, on what, why: one line.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// A failure without advice.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error { kind, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+}

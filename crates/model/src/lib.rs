@@ -1,0 +1,18 @@
+//! What exists in a weft network, and the words of the local API.
+//!
+//! Types and parsing only: nothing here opens a file, a socket or a namespace.
+
+pub mod address;
+pub mod api;
+pub mod mac;
+pub mod name;
+pub mod network;
+pub mod workload;
+pub mod world;
+
+pub use address::AddressRange;
+pub use mac::Mac;
+pub use name::{ContainerId, IfName, InvalidName, NetworkName, NodeName};
+pub use network::{Mode, Network, NetworkId};
+pub use workload::{AttachmentId, Netns, Phase, PodIdentity, Workload};
+pub use world::{Node, World};
