@@ -1,8 +1,8 @@
 //! Everything the store and the host have told us. Plain data: no handles, no clocks, no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::name::{NetworkName, NodeName};
+use crate::name::{IfName, NetworkName, NodeName};
 use crate::network::Network;
 use crate::workload::{AttachmentId, Workload};
 
@@ -11,6 +11,9 @@ use crate::workload::{AttachmentId, Workload};
 pub struct Node {
     /// Largest packet its uplink carries, in bytes.
     pub mtu: u32,
+    /// Links that learn routes from router advertisements (`accept_ra` is 1), which a host that forwards
+    /// would stop to believe.
+    pub learning_links: BTreeSet<IfName>,
     /// Whether workloads are kept from the cloud's metadata addresses.
     pub block_metadata: bool,
 }

@@ -1,0 +1,94 @@
+//! A workload's wire: the host's end, the way to it, its guard, and the inside.
+
+use ipnet::IpNet;
+use weft_kernel::ours::wire_group;
+use weft_kernel::state::{Inside, InsideRoute, Kind, Link, Route, Sysctl};
+use weft_model::{IfName, Mode};
+use weft_plan::WorkloadPlan;
+
+use crate::{Wanted, Wire, network, nft};
+
+/// The first word of a finished wire's alias; the number is the format's version.
+const ALIAS: &str = "weft1";
+
+/// Adds a workload's wire.
+pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
+    let ipv6 = workload.addresses.iter().any(|a| a.addr().is_ipv6());
+    let host_end = &workload.host_end;
+    let alias = alias(workload);
+    let state = &mut wanted.state;
+    let link = Link {
+        kind: Kind::Wire,
+        mac: workload.host_mac,
+        mtu: workload.mtu,
+        group: wire_group(workload.network),
+        up: true,
+        master: (workload.mode == Mode::Bridge).then(|| workload.device.clone()),
+        alias: Some(alias.clone()),
+    };
+    state.links.insert(host_end.clone(), link);
+    // A port of a bridge never speaks IP itself, so that it has no need of IPv6.
+    state.sysctls.extend(network::host_settings(host_end, ipv6 && workload.mode == Mode::Routed));
+    if workload.mode == Mode::Routed {
+        for address in workload.addresses.iter().map(IpNet::addr) {
+            state.neighbours.insert((host_end.clone(), address), workload.mac);
+            let source = workload.host_sources.iter().find(|s| s.is_ipv4() == address.is_ipv4());
+            let route = Route { device: host_end.clone(), source: source.copied() };
+            state.routes.insert(IpNet::from(address), route);
+        }
+    }
+    nft::guard(workload, &mut state.tables);
+    let routes = workload.routes.iter();
+    let inside = Inside {
+        netns: workload.netns.clone(),
+        ifname: workload.id.ifname.clone(),
+        mac: workload.mac,
+        addresses: workload.addresses.clone(),
+        neighbours: workload.gateways.clone(),
+        routes: routes.map(|(destination, gateway)| InsideRoute { destination: *destination, gateway: *gateway }).collect(),
+        sysctls: inside_settings(&workload.id.ifname, ipv6, workload.mode),
+    };
+    wanted.wires.insert(host_end.clone(), Wire { inside, alias });
+}
+
+/// Settings inside: as on the host's side, and no duplicate address detection (DESIGN.md §6), for an
+/// address that weft gave out is nobody else's.
+fn inside_settings(ifname: &IfName, ipv6: bool, mode: Mode) -> Vec<(Sysctl, String)> {
+    if !ipv6 {
+        return vec![(Sysctl::of_link("ipv6", ifname, "disable_ipv6"), "1".to_owned())];
+    }
+    // On a segment, software that wants link-local neighbours finds them; a routed wire has none.
+    let generate = if mode == Mode::Bridge { "0" } else { "1" };
+    [
+        ("disable_ipv6", "0"),
+        ("accept_ra", "0"),
+        ("accept_redirects", "0"),
+        ("autoconf", "0"),
+        ("accept_dad", "0"),
+        ("addr_gen_mode", generate),
+    ]
+    .map(|(key, value)| (Sysctl::of_link("ipv6", ifname, key), value.to_owned()))
+    .into()
+}
+
+/// What a finished wire's alias says: enough to rebuild the attachment's record from the kernel alone.
+/// At most 255 bytes (IFALIASZ - 1) by the limits of the names in it: 5 + 63 + 128 + 15 + 20 and spaces.
+#[must_use]
+pub fn alias(workload: &WorkloadPlan) -> String {
+    let id = &workload.id;
+    format!("{ALIAS} {} {} {} {}", id.network, id.container, id.ifname, workload.netns.inode)
+}
+
+/// Reads an alias back: the attachment and the inode of its namespace.
+#[must_use]
+pub fn read_alias(alias: &str) -> Option<(weft_model::AttachmentId, u64)> {
+    let mut words = alias.split(' ');
+    if words.next() != Some(ALIAS) {
+        return None;
+    }
+    let network = words.next()?.parse().ok()?;
+    let container = words.next()?.parse().ok()?;
+    let ifname = words.next()?.parse().ok()?;
+    let inode = words.next()?.parse().ok()?;
+    words.next().is_none().then_some((weft_model::AttachmentId { network, container, ifname }, inode))
+}

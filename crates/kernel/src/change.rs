@@ -1,0 +1,183 @@
+//! One change to the kernel, small enough to be refused on its own; and the trait of what applies it.
+//!
+//! [`crate::linux::Linux`] applies changes for real, [`crate::fake::FakeKernel`] to plain data.
+
+mod text;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use weft_model::{IfName, Mac};
+
+use crate::nft;
+use crate::state::{Inside, Link, Route, State, Sysctl};
+use crate::{netlink, netns};
+
+/// A change. Variants are declared in the order in which they are safe: what others need comes
+/// first, and leaves last. In particular a wire's guard is in nftables before the wire exists, and
+/// everything on the host's side stands before the workload's end comes up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Writes a setting of the whole namespace.
+    SetSysctl(Sysctl, String),
+    /// Additions to nftables, as one transaction.
+    InstallRules(Vec<nft::Op>),
+    /// Makes a bridge, down.
+    CreateBridge(IfName, Link),
+    /// Makes a wire: both ends down, the inner one born in the workload's namespace.
+    CreateWire(IfName, Link, Box<Inside>),
+    /// Writes a setting of one interface.
+    SetLinkSysctl(Sysctl, String),
+    /// Makes an existing link as described (address, MTU, group, bridge, up or down).
+    SetLink(IfName, Link),
+    /// Gives an interface an address.
+    AddAddress(IfName, IpNet),
+    /// Sets a permanent neighbour.
+    SetNeighbour(IfName, IpAddr, Mac),
+    /// Sets a route.
+    SetRoute(IpNet, Route),
+    /// Settings, addresses, neighbours and routes inside a namespace, then up; the loopback too.
+    Configure(IfName, Box<Inside>),
+    /// Waits until a wire carries packets and writes its alias: from here on it counts as finished.
+    Finish(IfName, String),
+    /// Deletes a route.
+    DeleteRoute(IpNet, Route),
+    /// Deletes a neighbour.
+    DeleteNeighbour(IfName, IpAddr),
+    /// Takes an address away.
+    DeleteAddress(IfName, IpNet),
+    /// Takes a link down and marks it as [`crate::ours::REAPED`]; [`reap`](crate::linux::Linux::reap) deletes it.
+    Retire(IfName),
+    /// Deletes a link at once.
+    DeleteLink(IfName),
+    /// Removals from nftables, as one transaction.
+    RemoveRules(Vec<nft::Op>),
+}
+
+impl Change {
+    /// Its place in the order of declaration.
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        match self {
+            Change::SetSysctl(..) => 0,
+            Change::InstallRules(..) => 1,
+            Change::CreateBridge(..) => 2,
+            Change::CreateWire(..) => 3,
+            Change::SetLinkSysctl(..) => 4,
+            Change::SetLink(..) => 5,
+            Change::AddAddress(..) => 6,
+            Change::SetNeighbour(..) => 7,
+            Change::SetRoute(..) => 8,
+            Change::Configure(..) => 9,
+            Change::Finish(..) => 10,
+            Change::DeleteRoute(..) => 11,
+            Change::DeleteNeighbour(..) => 12,
+            Change::DeleteAddress(..) => 13,
+            Change::Retire(..) => 14,
+            Change::DeleteLink(..) => 15,
+            Change::RemoveRules(..) => 16,
+        }
+    }
+
+    /// Whether it takes something away that is already gone when its interface is.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        self.rank() >= 11
+    }
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to run `{command}`")]
+pub struct ChangeError {
+    /// The first of the equivalent commands.
+    pub command: String,
+    /// Why.
+    #[source]
+    pub cause: Cause,
+}
+
+/// The reasons behind a [`ChangeError`].
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The kernel said no.
+    #[error(transparent)]
+    Refused(#[from] netlink::Refusal),
+    /// The conversation with the kernel failed.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// nftables said no.
+    #[error(transparent)]
+    Rules(#[from] nft::Error),
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] netns::Error),
+    /// The path names another namespace than the one that was attached.
+    #[error("{path} is another network namespace now (inode {found}, was {wanted})")]
+    Replaced {
+        /// The namespace's file.
+        path: std::path::PathBuf,
+        /// The inode that was attached.
+        wanted: u64,
+        /// The inode found.
+        found: u64,
+    },
+    /// There is no such interface.
+    #[error("there is no interface {0}")]
+    NoLink(IfName),
+    /// A setting could not be written.
+    #[error("failed to write /proc/sys/{key}")]
+    Sysctl {
+        /// The setting.
+        key: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A wire did not come up.
+    #[error("the wire {0} does not carry packets a second after both ends were set up")]
+    NotOperational(IfName),
+    /// A fault point stopped it (tests only).
+    #[error("stopped by the fault point {0}")]
+    Fault(String),
+}
+
+impl Cause {
+    /// The error number, where the kernel gave one.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Cause::Refused(refusal) | Cause::Netlink(netlink::Error::Refused(refusal)) => Some(refusal.errno),
+            _ => None,
+        }
+    }
+}
+
+/// A kernel that can be read and changed.
+pub trait Kernel {
+    /// Reads all that is weft's, and the given settings.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked; a partial answer is never returned.
+    fn read(&mut self, sysctls: &[Sysctl]) -> Result<State, ReadError>;
+
+    /// Makes changes in the order given; a refused one does not stop the next. One answer per change.
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>>;
+}
+
+/// The kernel could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Routing netlink.
+    #[error("failed to list {what}")]
+    Netlink {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: netlink::Error,
+    },
+    /// nftables.
+    #[error("failed to list the nftables rules")]
+    Rules(#[source] nft::Error),
+}

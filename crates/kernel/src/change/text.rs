@@ -1,0 +1,131 @@
+//! The commands a person would type for a change: what `--explain` and `weft diff` print.
+//!
+//! A test runs what is printed here in a fresh namespace and gets the same network, so it is
+//! kept exact. Nothing of this is ever executed by weft.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use weft_model::{IfName, Netns};
+
+use super::Change;
+use crate::ours::ROUTE_PROTOCOL;
+use crate::state::{Inside, Link};
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.commands().join("\n"))
+    }
+}
+
+impl Change {
+    /// The equivalent commands, one per line of a shell script.
+    #[must_use]
+    pub fn commands(&self) -> Vec<String> {
+        match self {
+            Change::SetSysctl(key, value) | Change::SetLinkSysctl(key, value) => {
+                vec![format!("sysctl -qw {}={value}", key.path())]
+            }
+            Change::InstallRules(ops) | Change::RemoveRules(ops) => {
+                ops.iter().map(ToString::to_string).collect()
+            }
+            Change::CreateBridge(name, link) => vec![format!(
+                "ip link add {name} address {} mtu {} group {} type bridge mcast_snooping 0 nf_call_iptables 1 \
+                 nf_call_ip6tables 1",
+                link.mac, link.mtu, link.group
+            )],
+            Change::CreateWire(name, link, inside) => vec![create_wire(name, link, inside)],
+            Change::SetLink(name, link) => vec![set_link(name, link)],
+            Change::AddAddress(name, address) => {
+                vec![format!("ip addr replace {address}{} dev {name}{}", broadcast(*address), nodad(address.addr()))]
+            }
+            Change::SetNeighbour(name, address, mac) => {
+                vec![format!("ip neigh replace {address} lladdr {mac} dev {name} nud permanent")]
+            }
+            Change::SetRoute(destination, route) => {
+                let source = route.source.map(|s| format!(" src {s}")).unwrap_or_default();
+                vec![format!("ip route replace {destination} dev {}{source} proto {ROUTE_PROTOCOL}", route.device)]
+            }
+            Change::Configure(_, inside) => configure(inside),
+            Change::Finish(name, alias) => vec![format!("ip link set {name} alias '{alias}'")],
+            Change::DeleteRoute(destination, route) => {
+                vec![format!("ip route del {destination} dev {} proto {ROUTE_PROTOCOL}", route.device)]
+            }
+            Change::DeleteNeighbour(name, address) => vec![format!("ip neigh del {address} dev {name}")],
+            Change::DeleteAddress(name, address) => vec![format!("ip addr del {address} dev {name}")],
+            Change::Retire(name) | Change::DeleteLink(name) => vec![format!("ip link del {name}")],
+        }
+    }
+}
+
+fn nodad(address: IpAddr) -> &'static str {
+    if address.is_ipv6() { " nodad" } else { "" }
+}
+
+fn broadcast(address: ipnet::IpNet) -> &'static str {
+    if address.addr().is_ipv4() && address.prefix_len() < 31 { " brd +" } else { "" }
+}
+
+fn create_wire(name: &IfName, link: &Link, inside: &Inside) -> String {
+    let master = link.master.as_ref().map(|m| format!(" master {m}")).unwrap_or_default();
+    format!(
+        "ip link add {name} address {} mtu {mtu} group {group}{master} type veth peer name {} address {} mtu {mtu} \
+         group {group} netns {}",
+        link.mac,
+        inside.ifname,
+        inside.mac,
+        quoted(named(&inside.netns.path).unwrap_or(&inside.netns.path)),
+        mtu = link.mtu,
+        group = link.group,
+    )
+}
+
+fn set_link(name: &IfName, link: &Link) -> String {
+    let master = link.master.as_ref().map(|m| format!(" master {m}")).unwrap_or_default();
+    let state = if link.up { "up" } else { "down" };
+    format!("ip link set {name} address {} mtu {} group {}{master} {state}", link.mac, link.mtu, link.group)
+}
+
+fn configure(inside: &Inside) -> Vec<String> {
+    let Netns { path, .. } = &inside.netns;
+    let (ip, run) = match named(path) {
+        Some(name) => (format!("ip -n {}", quoted(name)), format!("ip netns exec {}", quoted(name))),
+        None => {
+            let enter = format!("nsenter --net={}", quoted(path));
+            (format!("{enter} ip"), enter)
+        }
+    };
+    let ifname = &inside.ifname;
+    let mut lines = Vec::new();
+    for (key, value) in &inside.sysctls {
+        lines.push(format!("{run} sysctl -qw {}={value}", key.path()));
+    }
+    lines.push(format!("{ip} link set lo up"));
+    lines.push(format!("{ip} link set {ifname} up"));
+    for address in &inside.addresses {
+        let brd = broadcast(*address);
+        lines.push(format!("{ip} addr replace {address}{brd} dev {ifname}{}", nodad(address.addr())));
+    }
+    for (address, mac) in &inside.neighbours {
+        lines.push(format!("{ip} neigh replace {address} lladdr {mac} dev {ifname} nud permanent"));
+    }
+    for route in &inside.routes {
+        let (to, via) = (route.destination, route.gateway);
+        let onlink = if via.is_ipv4() { " onlink" } else { "" };
+        lines.push(format!("{ip} route add {to} via {via} dev {ifname}{onlink} proto {ROUTE_PROTOCOL}"));
+    }
+    lines
+}
+
+/// The name under which `ip netns` knows a namespace, if it does.
+fn named(path: &Path) -> Option<&Path> {
+    path.strip_prefix("/run/netns").or_else(|_| path.strip_prefix("/var/run/netns")).ok()
+}
+
+/// A path for a shell: in single quotes unless it is plain.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,206 @@
+//! The real kernel, through two netlink sockets of the host's namespace.
+//!
+//! Consecutive changes of links, addresses, neighbours and routes travel in one message.
+
+mod inside;
+mod read;
+mod reap;
+mod wire;
+
+pub use inside::check;
+pub use reap::Reaped;
+
+use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
+use crate::netlink::{self, Family, Messages, Socket};
+use crate::ours::{REAPED, ROUTE_PROTOCOL};
+use crate::rtnl::{address, link, neighbour, route};
+use crate::state::{Link, Route, State, Sysctl};
+use crate::{netns, nft, sysctl};
+use ipnet::IpNet;
+use weft_model::IfName;
+
+/// The kernel of the namespace in which it was opened. Calls must come from threads in that namespace.
+pub struct Linux {
+    route: Socket,
+    netfilter: Socket,
+}
+
+/// What one change became.
+enum Prepared {
+    /// It waits in the batch.
+    Queued,
+    /// It is done, or has failed.
+    Settled(Result<(), Cause>),
+}
+
+impl Linux {
+    /// Opens the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`netlink::Error::Open`].
+    pub fn open() -> Result<Linux, netlink::Error> {
+        Ok(Linux { route: Socket::open(Family::Route)?, netfilter: Socket::open(Family::Netfilter)? })
+    }
+
+    /// The port numbers of the sockets, by which events of our own making are told.
+    #[must_use]
+    pub fn ports(&self) -> [u32; 2] {
+        [self.route.port(), self.netfilter.port()]
+    }
+
+    /// The nftables socket, for reading counters.
+    pub fn netfilter(&mut self) -> &mut Socket {
+        &mut self.netfilter
+    }
+
+    /// Adds a change to the batch if it is one that batches; makes it at once otherwise.
+    fn prepare(&mut self, batch: &mut Messages, change: &Change) -> Result<Prepared, Cause> {
+        match change {
+            Change::SetLink(name, wanted) => {
+                let master = wanted.master.as_ref().map(index).transpose()?;
+                let mac = Some(wanted.mac);
+                let up = Some(wanted.up);
+                let (mtu, group) = (Some(wanted.mtu), Some(wanted.group));
+                link::change(batch, index(name)?, &link::Change { up, mtu, mac, group, master, alias: None });
+            }
+            Change::AddAddress(name, to) => address::add(batch, index(name)?, *to),
+            Change::SetNeighbour(name, ip, mac) => neighbour::set(batch, index(name)?, *ip, *mac),
+            Change::SetRoute(to, via) => route::set(batch, &described(*to, via)?),
+            Change::DeleteRoute(to, via) => route::delete(batch, &described(*to, via)?),
+            Change::DeleteNeighbour(name, ip) => neighbour::delete(batch, index(name)?, *ip),
+            Change::DeleteAddress(name, from) => address::delete(batch, index(name)?, *from),
+            Change::Retire(name) => {
+                let (up, group) = (Some(false), Some(REAPED));
+                link::change(batch, index(name)?, &link::Change { up, group, ..link::Change::default() });
+            }
+            Change::DeleteLink(name) => link::delete(batch, index(name)?),
+            _ => return Ok(Prepared::Settled(self.at_once(change))),
+        }
+        Ok(Prepared::Queued)
+    }
+
+    fn at_once(&mut self, change: &Change) -> Result<(), Cause> {
+        match change {
+            Change::SetSysctl(key, value) | Change::SetLinkSysctl(key, value) => sysctl::write(key, value)
+                .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
+            Change::InstallRules(ops) | Change::RemoveRules(ops) => {
+                Ok(nft::apply(&mut self.netfilter, ops)?)
+            }
+            Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
+            Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
+            Change::Configure(_, inside) => inside::configure(inside),
+            Change::Finish(name, alias) => self.finish(name, alias),
+            _ => Ok(()),
+        }
+    }
+
+    fn create_bridge(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
+        let mut messages = Messages::default();
+        link::create_bridge(&mut messages, name, wanted.mac, wanted.mtu, wanted.group);
+        self.only(&messages)
+    }
+
+    /// Sends messages of which each must succeed.
+    fn only(&mut self, messages: &Messages) -> Result<(), Cause> {
+        for answer in self.route.transact(messages)? {
+            answer?;
+        }
+        Ok(())
+    }
+
+    /// Sends the batch and files each answer under the change it belongs to.
+    fn flush(&mut self, batch: &mut Messages, queued: &mut Vec<usize>, answers: &mut [Option<Result<(), Cause>>]) {
+        if batch.is_empty() {
+            return;
+        }
+        match self.route.transact(&std::mem::take(batch)) {
+            Ok(verdicts) => {
+                for (at, verdict) in queued.drain(..).zip(verdicts) {
+                    answers[at] = Some(verdict.map_err(Cause::from));
+                }
+            }
+            Err(error) => {
+                // The conversation broke: what was made of these is unknown until the next read.
+                let text = error.to_string();
+                for at in queued.drain(..) {
+                    let source = std::io::Error::other(text.clone());
+                    answers[at] = Some(Err(netlink::Error::Receive(source).into()));
+                }
+            }
+        }
+    }
+}
+
+impl Kernel for Linux {
+    fn read(&mut self, sysctls: &[Sysctl]) -> Result<State, ReadError> {
+        read::state(&mut self.route, &mut self.netfilter, sysctls)
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
+        let mut answers: Vec<Option<Result<(), Cause>>> = changes.iter().map(|_| None).collect();
+        let (mut batch, mut queued) = (Messages::default(), Vec::new());
+        for (at, change) in changes.iter().enumerate() {
+            if !batches(change) {
+                self.flush(&mut batch, &mut queued, &mut answers);
+            }
+            match self.prepare(&mut batch, change) {
+                Ok(Prepared::Queued) => queued.push(at),
+                Ok(Prepared::Settled(result)) => answers[at] = Some(result),
+                Err(cause) => answers[at] = Some(Err(cause)),
+            }
+        }
+        self.flush(&mut batch, &mut queued, &mut answers);
+        let answer = |(change, answer): (&Change, Option<Result<(), Cause>>)| {
+            forgive(change, answer.unwrap_or(Ok(())))
+                .map_err(|cause| ChangeError { command: first_command(change), cause })
+        };
+        changes.iter().zip(answers).map(answer).collect()
+    }
+}
+
+fn first_command(change: &Change) -> String {
+    change.commands().into_iter().next().unwrap_or_default()
+}
+
+/// Changes that only add a message to the batch.
+fn batches(change: &Change) -> bool {
+    !matches!(
+        change,
+        Change::SetSysctl(..)
+            | Change::SetLinkSysctl(..)
+            | Change::InstallRules(..)
+            | Change::RemoveRules(..)
+            | Change::CreateBridge(..)
+            | Change::CreateWire(..)
+            | Change::Configure(..)
+            | Change::Finish(..)
+    )
+}
+
+/// What is to be taken away may be gone already, with its interface or by somebody else's hand.
+fn forgive(change: &Change, result: Result<(), Cause>) -> Result<(), Cause> {
+    match result {
+        Err(Cause::NoLink(_)) if change.is_removal() => Ok(()),
+        Err(cause) if change.is_removal() => match cause.errno() {
+            Some(libc::ENODEV | libc::ESRCH | libc::ENOENT | libc::EADDRNOTAVAIL) => Ok(()),
+            _ => Err(cause),
+        },
+        other => other,
+    }
+}
+
+fn index(name: &IfName) -> Result<u32, Cause> {
+    netns::index_of(name.as_str()).ok_or_else(|| Cause::NoLink(name.clone()))
+}
+
+fn described(destination: IpNet, wanted: &Route) -> Result<route::Described, Cause> {
+    Ok(route::Described {
+        destination,
+        index: index(&wanted.device)?,
+        gateway: None,
+        source: wanted.source,
+        protocol: ROUTE_PROTOCOL,
+        mtu: None,
+        metric: None,
+    })
+}

@@ -1,0 +1,83 @@
+//! Reading back all that is weft's, whoever and whichever version made it.
+
+use std::collections::BTreeMap;
+
+use weft_model::{IfName, Mac};
+
+use crate::change::ReadError;
+use crate::netlink::{Error, Message, Messages, Socket};
+use crate::nft;
+use crate::ours::{ROUTE_PROTOCOL, is_ours, is_wire};
+use crate::rtnl::{address, link, neighbour, route};
+use crate::state::{Kind, Link, Route, State, Sysctl};
+use crate::sysctl;
+
+pub(super) fn state(
+    socket: &mut Socket,
+    netfilter: &mut Socket,
+    sysctls: &[Sysctl],
+) -> Result<State, ReadError> {
+    let mut state = State::default();
+    let all = list(socket, "links", &link::list(), link::read)?;
+    let names: BTreeMap<u32, IfName> =
+        all.iter().filter_map(|l| Some((l.index, l.name.clone()?))).collect();
+    let mut ours = BTreeMap::new();
+    for found in all.into_iter().filter(|l| is_ours(l.group)) {
+        let Some(kind) = kind(&found) else { continue };
+        let Some(name) = found.name else { continue };
+        ours.insert(found.index, name.clone());
+        let link = Link {
+            kind,
+            mac: found.mac.unwrap_or(Mac([0; 6])),
+            mtu: found.mtu,
+            group: found.group,
+            up: found.up,
+            master: found.master.and_then(|m| names.get(&m).cloned()),
+            alias: found.alias,
+        };
+        state.links.insert(name, link);
+    }
+    for found in list(socket, "addresses", &address::list(), address::read)? {
+        if let (Some(name), false) = (ours.get(&found.index), found.automatic) {
+            state.addresses.insert((name.clone(), found.address));
+        }
+    }
+    for found in list(socket, "neighbours", &neighbour::list(), neighbour::read)? {
+        // Multicast and broadcast mappings are permanent too, but the kernel's own (NOARP).
+        if let (Some(name), Some(mac)) = (ours.get(&found.index), found.mac) {
+            state.neighbours.insert((name.clone(), found.address), mac);
+        }
+    }
+    for found in list(socket, "routes", &route::list(), route::read)? {
+        if found.protocol == ROUTE_PROTOCOL {
+            // A route of ours by a link that is not ours any more is still ours to remove.
+            let Some(device) = names.get(&found.index).cloned() else { continue };
+            state.routes.insert(found.destination, Route { device, source: found.source });
+        }
+    }
+    for key in sysctls {
+        if let Ok(Some(value)) = sysctl::read(key) {
+            state.sysctls.insert(key.clone(), value);
+        }
+    }
+    state.tables = nft::read(netfilter, &nft::our_tables()).map_err(ReadError::Rules)?;
+    Ok(state)
+}
+
+fn kind(link: &link::Described) -> Option<Kind> {
+    match link.kind.as_str() {
+        "bridge" => Some(Kind::Bridge),
+        "veth" if is_wire(link.group) || link.group == crate::ours::REAPED => Some(Kind::Wire),
+        _ => None,
+    }
+}
+
+fn list<T>(
+    socket: &mut Socket,
+    what: &'static str,
+    request: &Messages,
+    read: fn(&Message<'_>) -> Option<T>,
+) -> Result<Vec<T>, ReadError> {
+    let gather = |all: &mut Vec<T>, message: &Message<'_>| all.extend(read(message));
+    socket.dump(request, gather).map_err(|source: Error| ReadError::Netlink { what, source })
+}

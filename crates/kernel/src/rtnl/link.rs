@@ -1,0 +1,218 @@
+//! Links: creating, changing, deleting and listing network interfaces (linux/if_link.h).
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use weft_model::{IfName, Mac};
+
+use super::{ACK, CREATE, DUMP, EXCLUSIVE, REQUEST};
+use crate::netlink::{Attributes, Message, Messages, find};
+
+const HEADER: usize = 16; // struct ifinfomsg
+const UP: u32 = libc::IFF_UP as u32;
+const VETH_PEER: u16 = 1; // VETH_INFO_PEER, linux/veth.h
+const BRIDGE_MCAST_SNOOPING: u16 = 23; // IFLA_BR_MCAST_SNOOPING
+const BRIDGE_CALL_IPTABLES: u16 = 36; // IFLA_BR_NF_CALL_IPTABLES
+const BRIDGE_CALL_IP6TABLES: u16 = 37; // IFLA_BR_NF_CALL_IP6TABLES
+const OPERATIONAL: u8 = 6; // IF_OPER_UP, RFC 2863
+
+/// A link as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its index in its namespace.
+    pub index: u32,
+    /// Its name; `None` if it is none that weft would accept.
+    pub name: Option<IfName>,
+    /// Its kind: `veth`, `bridge`, …; empty for hardware and loopback.
+    pub kind: String,
+    /// Its group.
+    pub group: u32,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Ready to carry packets: both ends are up and its queue is attached.
+    pub operational: bool,
+    /// Index of the bridge it is a port of.
+    pub master: Option<u32>,
+    /// Its alias.
+    pub alias: Option<String>,
+}
+
+/// What both ends of a wire are born with.
+#[derive(Clone, Debug)]
+pub struct Pair<'a> {
+    /// Name of the host's end.
+    pub host: &'a IfName,
+    /// Its Ethernet address.
+    pub host_mac: Mac,
+    /// Index of the bridge it joins.
+    pub master: Option<u32>,
+    /// Name of the workload's end.
+    pub inner: &'a IfName,
+    /// Its Ethernet address.
+    pub inner_mac: Mac,
+    /// Group of both.
+    pub group: u32,
+    /// Largest packet of both, in bytes.
+    pub mtu: u32,
+}
+
+fn header(index: u32, flags: u32, change: u32) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&change.to_ne_bytes());
+    bytes
+}
+
+/// A veth pair, both ends down, the peer born in the namespace `into`.
+pub fn create_pair(messages: &mut Messages, pair: &Pair<'_>, into: BorrowedFd<'_>) {
+    let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
+    let fd = u32::try_from(into.as_raw_fd()).expect("an open descriptor is not negative");
+    let end = |a: &mut Attributes<'_>, name: &IfName, mac: Mac| {
+        a.text(libc::IFLA_IFNAME, name.as_str());
+        a.bytes(libc::IFLA_ADDRESS, &mac.0);
+        a.u32(libc::IFLA_MTU, pair.mtu);
+        a.u32(libc::IFLA_GROUP, pair.group);
+    };
+    messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
+        end(a, pair.host, pair.host_mac);
+        if let Some(master) = pair.master {
+            a.u32(libc::IFLA_MASTER, master);
+        }
+        a.nest(libc::IFLA_LINKINFO, |a| {
+            a.text(libc::IFLA_INFO_KIND, "veth");
+            a.nest(libc::IFLA_INFO_DATA, |a| {
+                a.nest_after(VETH_PEER, &header(0, 0, 0), |a| {
+                    end(a, pair.inner, pair.inner_mac);
+                    a.u32(libc::IFLA_NET_NS_FD, fd);
+                });
+            });
+        });
+    });
+}
+
+/// A bridge that is down, without multicast snooping (nothing asks for membership reports, which
+/// would be flooded to all ports), whose IP packets pass the inet rules whatever the global sysctl says.
+pub fn create_bridge(messages: &mut Messages, name: &IfName, mac: Mac, mtu: u32, group: u32) {
+    let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
+    messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
+        a.text(libc::IFLA_IFNAME, name.as_str());
+        a.bytes(libc::IFLA_ADDRESS, &mac.0);
+        a.u32(libc::IFLA_MTU, mtu);
+        a.u32(libc::IFLA_GROUP, group);
+        a.nest(libc::IFLA_LINKINFO, |a| {
+            a.text(libc::IFLA_INFO_KIND, "bridge");
+            a.nest(libc::IFLA_INFO_DATA, |a| {
+                a.u8(BRIDGE_MCAST_SNOOPING, 0);
+                a.u8(BRIDGE_CALL_IPTABLES, 1);
+                a.u8(BRIDGE_CALL_IP6TABLES, 1);
+            });
+        });
+    });
+}
+
+/// Changes of a link; `None` leaves as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Change<'a> {
+    /// Up or down.
+    pub up: Option<bool>,
+    /// Largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// Ethernet address.
+    pub mac: Option<Mac>,
+    /// Group.
+    pub group: Option<u32>,
+    /// Index of the bridge to join; 0 leaves the present one.
+    pub master: Option<u32>,
+    /// Alias.
+    pub alias: Option<&'a str>,
+}
+
+/// Changes a link.
+pub fn change(messages: &mut Messages, index: u32, change: &Change<'_>) {
+    let (flags, mask) = change.up.map_or((0, 0), |up| (if up { UP } else { 0 }, UP));
+    messages.push(libc::RTM_SETLINK, REQUEST | ACK, &header(index, flags, mask), |a| {
+        if let Some(mac) = change.mac {
+            a.bytes(libc::IFLA_ADDRESS, &mac.0);
+        }
+        for (kind, value) in
+            [(libc::IFLA_MTU, change.mtu), (libc::IFLA_GROUP, change.group), (libc::IFLA_MASTER, change.master)]
+        {
+            if let Some(value) = value {
+                a.u32(kind, value);
+            }
+        }
+        if let Some(alias) = change.alias {
+            a.text(libc::IFLA_IFALIAS, alias);
+        }
+    });
+}
+
+/// Deletes a link; a veth's peer goes with it. The kernel takes about 20 ms (an RCU grace period).
+pub fn delete(messages: &mut Messages, index: u32) {
+    messages.push(libc::RTM_DELLINK, REQUEST | ACK, &header(index, 0, 0), |_| ());
+}
+
+/// Deletes all links of a group at the price of one grace period. The caller has verified the members:
+/// the kernel deletes whatever bears the group.
+pub fn delete_group(messages: &mut Messages, group: u32) {
+    messages.push(libc::RTM_DELLINK, REQUEST | ACK, &header(0, 0, 0), |a| {
+        a.u32(libc::IFLA_GROUP, group);
+    });
+}
+
+/// Asks for all links.
+#[must_use]
+pub fn list() -> Messages {
+    let mut messages = Messages::default();
+    messages.push(libc::RTM_GETLINK, REQUEST | DUMP, &header(0, 0, 0), |_| ());
+    messages
+}
+
+/// Asks for one link; since Linux 6.9 the answer waits until a change of carrier has been worked in
+/// (net/core/link_watch.c `linkwatch_sync_dev`).
+pub fn get(messages: &mut Messages, index: u32) {
+    messages.push(libc::RTM_GETLINK, REQUEST | ACK, &header(index, 0, 0), |_| ());
+}
+
+/// Reads a link from `RTM_NEWLINK` or `RTM_DELLINK`.
+#[must_use]
+pub fn read(message: &Message<'_>) -> Option<Described> {
+    if message.kind != libc::RTM_NEWLINK && message.kind != libc::RTM_DELLINK {
+        return None;
+    }
+    let head: [u8; HEADER] = message.structure()?;
+    let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let mut link = Described {
+        index: word(4),
+        name: None,
+        kind: String::new(),
+        group: 0,
+        mac: None,
+        mtu: 0,
+        up: word(8) & UP != 0,
+        operational: false,
+        master: None,
+        alias: None,
+    };
+    for attribute in message.attributes(HEADER) {
+        match attribute.kind {
+            libc::IFLA_IFNAME => link.name = attribute.text().and_then(|n| n.parse().ok()),
+            libc::IFLA_GROUP => link.group = attribute.u32()?,
+            libc::IFLA_MTU => link.mtu = attribute.u32()?,
+            libc::IFLA_MASTER => link.master = attribute.u32(),
+            libc::IFLA_OPERSTATE => link.operational = attribute.u8() == Some(OPERATIONAL),
+            libc::IFLA_ADDRESS => link.mac = attribute.value.try_into().ok().map(Mac),
+            libc::IFLA_IFALIAS => link.alias = attribute.text().map(str::to_owned),
+            libc::IFLA_LINKINFO => {
+                let kind = find(attribute.value, libc::IFLA_INFO_KIND);
+                link.kind = kind.and_then(|k| k.text()).unwrap_or_default().to_owned();
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}

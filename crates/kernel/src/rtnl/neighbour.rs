@@ -1,0 +1,77 @@
+//! Neighbours: which Ethernet address answers for an IP address (linux/neighbour.h).
+//!
+//! Only permanent entries: the ones that no packet from a workload can change.
+
+use std::net::IpAddr;
+
+use weft_model::Mac;
+
+use super::{ACK, CREATE, DUMP, REPLACE, REQUEST, family};
+use crate::netlink::{Message, Messages};
+
+const HEADER: usize = 12; // struct ndmsg
+
+/// A permanent neighbour as the kernel describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Index of the interface behind which it is.
+    pub index: u32,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its Ethernet address; `None` in deletions.
+    pub mac: Option<Mac>,
+}
+
+fn header(address: IpAddr, index: u32) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[0] = family(address);
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..10].copy_from_slice(&libc::NUD_PERMANENT.to_ne_bytes());
+    bytes
+}
+
+/// Sets a permanent neighbour.
+pub fn set(messages: &mut Messages, index: u32, address: IpAddr, mac: Mac) {
+    let flags = REQUEST | ACK | CREATE | REPLACE;
+    messages.push(libc::RTM_NEWNEIGH, flags, &header(address, index), |a| {
+        a.ip(libc::NDA_DST, address).bytes(libc::NDA_LLADDR, &mac.0);
+    });
+}
+
+/// Forgets a neighbour.
+pub fn delete(messages: &mut Messages, index: u32, address: IpAddr) {
+    messages.push(libc::RTM_DELNEIGH, REQUEST | ACK, &header(address, index), |a| {
+        a.ip(libc::NDA_DST, address);
+    });
+}
+
+/// Asks for all neighbours of both families.
+#[must_use]
+pub fn list() -> Messages {
+    let mut messages = Messages::default();
+    messages.push(libc::RTM_GETNEIGH, REQUEST | DUMP, &[0; HEADER], |_| ());
+    messages
+}
+
+/// Reads a permanent neighbour from `RTM_NEWNEIGH`, or any from `RTM_DELNEIGH`.
+#[must_use]
+pub fn read(message: &Message<'_>) -> Option<Described> {
+    let gone = message.kind == libc::RTM_DELNEIGH;
+    if !gone && message.kind != libc::RTM_NEWNEIGH {
+        return None;
+    }
+    let head: [u8; HEADER] = message.structure()?;
+    if !gone && u16::from_ne_bytes([head[8], head[9]]) & libc::NUD_PERMANENT == 0 {
+        return None;
+    }
+    let (mut address, mut mac) = (None, None);
+    for attribute in message.attributes(HEADER) {
+        match attribute.kind {
+            libc::NDA_DST => address = attribute.ip(),
+            libc::NDA_LLADDR => mac = attribute.value.try_into().ok().map(Mac),
+            _ => {}
+        }
+    }
+    let index = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
+    Some(Described { index, address: address?, mac })
+}

@@ -1,0 +1,156 @@
+//! What a host's kernel holds of weft's, as plain data: the same type says what is wanted and what was found.
+//!
+//! Nothing here talks to the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use weft_model::{IfName, Mac, Netns};
+
+use crate::nft::Tables;
+
+/// All of weft's objects on the host's side of things.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Network interfaces by name.
+    pub links: BTreeMap<IfName, Link>,
+    /// Addresses of those interfaces.
+    pub addresses: BTreeSet<(IfName, IpNet)>,
+    /// Permanent neighbours behind those interfaces.
+    pub neighbours: BTreeMap<(IfName, IpAddr), Mac>,
+    /// Routes of the main table by destination.
+    pub routes: BTreeMap<IpNet, Route>,
+    /// Kernel settings.
+    pub sysctls: BTreeMap<Sysctl, String>,
+    /// nftables.
+    pub tables: Tables,
+}
+
+/// A network interface of weft's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What it is.
+    pub kind: Kind,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Its group; see [`crate::ours`].
+    pub group: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// The bridge it is a port of.
+    pub master: Option<IfName>,
+    /// A wire's mark that it was finished, with the attachment's identity.
+    pub alias: Option<String>,
+}
+
+/// Kinds of links that weft makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A bridge: a network's segment, or merely the holder of its gateway addresses.
+    Bridge,
+    /// The host's end of a veth pair.
+    Wire,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The interface it leaves by.
+    pub device: IfName,
+    /// The address the host itself uses as source.
+    pub source: Option<IpAddr>,
+}
+
+/// The workload's side of a wire. The kernel cannot be asked for it without entering the namespace,
+/// so it is written at attach and compared by `CHECK`, not by the agent's sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// The namespace.
+    pub netns: Netns,
+    /// The interface's name.
+    pub ifname: IfName,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Its permanent neighbours: the gateways.
+    pub neighbours: Vec<(IpAddr, Mac)>,
+    /// Its routes.
+    pub routes: Vec<InsideRoute>,
+    /// Its settings.
+    pub sysctls: Vec<(Sysctl, String)>,
+}
+
+/// A route inside a workload's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsideRoute {
+    /// Where it leads.
+    pub destination: IpNet,
+    /// Next hop, reachable on the interface itself.
+    pub gateway: IpAddr,
+}
+
+/// A kernel setting below `/proc/sys`, by path such as `net/ipv4/ip_forward`. It cannot leave that folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sysctl(String);
+
+impl Sysctl {
+    /// A setting of the whole namespace. `path` is a literal of weft's own.
+    #[must_use]
+    pub fn global(path: &'static str) -> Sysctl {
+        Sysctl(path.to_owned())
+    }
+
+    /// A setting of one interface: `net/<family>/conf/<link>/<key>`. The name's type keeps `/` and `..` out.
+    #[must_use]
+    pub fn of_link(family: &'static str, link: &IfName, key: &'static str) -> Sysctl {
+        Sysctl(format!("net/{family}/conf/{link}/{key}"))
+    }
+
+    /// A setting by a path that was stored before; `None` for anything that could leave `/proc/sys/net`.
+    #[must_use]
+    pub fn from_record(path: &str) -> Option<Sysctl> {
+        let safe = path.starts_with("net/") && path.split('/').all(|p| !matches!(p, "" | "." | ".."));
+        safe.then(|| Sysctl(path.to_owned()))
+    }
+
+    /// The path below `/proc/sys`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+
+    /// The interface it belongs to, if it is not a setting of the whole namespace.
+    #[must_use]
+    pub fn link(&self) -> Option<&str> {
+        let mut parts = self.0.split('/').skip(2);
+        let link = (parts.next() == Some("conf")).then(|| parts.next()).flatten()?;
+        (!matches!(link, "all" | "default")).then_some(link)
+    }
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_knows_its_link_and_cannot_escape() {
+        let link: IfName = "eth0.100".parse().unwrap();
+        assert_eq!(Sysctl::of_link("ipv6", &link, "accept_ra").link(), Some("eth0.100"));
+        assert_eq!(Sysctl::global("net/ipv4/ip_forward").link(), None);
+        assert_eq!(Sysctl::global("net/ipv6/conf/all/forwarding").link(), None);
+        for bad in ["../etc/passwd", "net/../kernel/core_pattern", "kernel/core_pattern", "net//x", "net/./x", ""] {
+            assert_eq!(Sysctl::from_record(bad), None, "{bad}");
+        }
+    }
+}
