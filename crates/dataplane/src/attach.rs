@@ -45,7 +45,9 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
         mac: workload.mac,
         addresses: workload.addresses.clone(),
         neighbours: workload.gateways.clone(),
-        routes: routes.map(|(destination, gateway)| InsideRoute { destination: *destination, gateway: *gateway }).collect(),
+        routes: routes
+            .map(|(destination, gateway)| InsideRoute { destination: *destination, gateway: *gateway })
+            .collect(),
         sysctls: inside_settings(&workload.id.ifname, ipv6, workload.mode),
     };
     wanted.wires.insert(host_end.clone(), Wire { inside, alias });

@@ -153,7 +153,12 @@ impl FakeKernel {
         Ok(())
     }
 
-    fn create_wire(&mut self, name: &IfName, link: &crate::state::Link, inside: &Inside) -> Result<(), Cause> {
+    fn create_wire(
+        &mut self,
+        name: &IfName,
+        link: &crate::state::Link,
+        inside: &Inside,
+    ) -> Result<(), Cause> {
         self.absent(name)?;
         if let Some(master) = &link.master {
             self.present(master)?;

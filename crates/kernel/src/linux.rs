@@ -83,9 +83,7 @@ impl Linux {
         match change {
             Change::SetSysctl(key, value) | Change::SetLinkSysctl(key, value) => sysctl::write(key, value)
                 .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
-            Change::InstallRules(ops) | Change::RemoveRules(ops) => {
-                Ok(nft::apply(&mut self.netfilter, ops)?)
-            }
+            Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
             Change::Configure(_, inside) => inside::configure(inside),
@@ -109,7 +107,12 @@ impl Linux {
     }
 
     /// Sends the batch and files each answer under the change it belongs to.
-    fn flush(&mut self, batch: &mut Messages, queued: &mut Vec<usize>, answers: &mut [Option<Result<(), Cause>>]) {
+    fn flush(
+        &mut self,
+        batch: &mut Messages,
+        queued: &mut Vec<usize>,
+        answers: &mut [Option<Result<(), Cause>>],
+    ) {
         if batch.is_empty() {
             return;
         }

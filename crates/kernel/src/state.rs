@@ -149,7 +149,9 @@ mod tests {
         assert_eq!(Sysctl::of_link("ipv6", &link, "accept_ra").link(), Some("eth0.100"));
         assert_eq!(Sysctl::global("net/ipv4/ip_forward").link(), None);
         assert_eq!(Sysctl::global("net/ipv6/conf/all/forwarding").link(), None);
-        for bad in ["../etc/passwd", "net/../kernel/core_pattern", "kernel/core_pattern", "net//x", "net/./x", ""] {
+        for bad in
+            ["../etc/passwd", "net/../kernel/core_pattern", "kernel/core_pattern", "net//x", "net/./x", ""]
+        {
             assert_eq!(Sysctl::from_record(bad), None, "{bad}");
         }
     }

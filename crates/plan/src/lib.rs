@@ -45,6 +45,14 @@ pub fn plan(world: &World, here: &NodeName) -> Plan {
         networks.values().any(|n: &NetworkPlan| n.subnets.iter().any(|s| s.addr().is_ipv4() == v4))
     };
     let (forward_ipv4, forward_ipv6) = (forwards(true), forwards(false));
-    let learning_links = if forward_ipv6 { node.learning_links.iter().cloned().collect() } else { Vec::new() };
-    Plan { block_metadata: node.block_metadata, forward_ipv4, forward_ipv6, learning_links, networks, workloads }
+    let learning_links =
+        if forward_ipv6 { node.learning_links.iter().cloned().collect() } else { Vec::new() };
+    Plan {
+        block_metadata: node.block_metadata,
+        forward_ipv4,
+        forward_ipv6,
+        learning_links,
+        networks,
+        workloads,
+    }
 }

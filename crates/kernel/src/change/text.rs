@@ -38,14 +38,21 @@ impl Change {
             Change::CreateWire(name, link, inside) => vec![create_wire(name, link, inside)],
             Change::SetLink(name, link) => vec![set_link(name, link)],
             Change::AddAddress(name, address) => {
-                vec![format!("ip addr replace {address}{} dev {name}{}", broadcast(*address), nodad(address.addr()))]
+                vec![format!(
+                    "ip addr replace {address}{} dev {name}{}",
+                    broadcast(*address),
+                    nodad(address.addr())
+                )]
             }
             Change::SetNeighbour(name, address, mac) => {
                 vec![format!("ip neigh replace {address} lladdr {mac} dev {name} nud permanent")]
             }
             Change::SetRoute(destination, route) => {
                 let source = route.source.map(|s| format!(" src {s}")).unwrap_or_default();
-                vec![format!("ip route replace {destination} dev {}{source} proto {ROUTE_PROTOCOL}", route.device)]
+                vec![format!(
+                    "ip route replace {destination} dev {}{source} proto {ROUTE_PROTOCOL}",
+                    route.device
+                )]
             }
             Change::Configure(_, inside) => configure(inside),
             Change::Finish(name, alias) => vec![format!("ip link set {name} alias '{alias}'")],

@@ -19,8 +19,7 @@ pub(super) fn state(
 ) -> Result<State, ReadError> {
     let mut state = State::default();
     let all = list(socket, "links", &link::list(), link::read)?;
-    let names: BTreeMap<u32, IfName> =
-        all.iter().filter_map(|l| Some((l.index, l.name.clone()?))).collect();
+    let names: BTreeMap<u32, IfName> = all.iter().filter_map(|l| Some((l.index, l.name.clone()?))).collect();
     let mut ours = BTreeMap::new();
     for found in all.into_iter().filter(|l| is_ours(l.group)) {
         let Some(kind) = kind(&found) else { continue };

@@ -29,7 +29,8 @@ impl Linux {
             self.route.dump(&link::list(), |all: &mut Vec<_>, m| all.extend(link::read(m)))?;
         let retired = all.into_iter().filter(|l| l.group == REAPED);
         let (ours, foreign): (Vec<_>, Vec<_>) = retired.partition(|l| l.kind == "veth" && !l.up);
-        let foreign: Vec<String> = foreign.into_iter().filter_map(|l| l.name.map(|n| n.to_string())).collect();
+        let foreign: Vec<String> =
+            foreign.into_iter().filter_map(|l| l.name.map(|n| n.to_string())).collect();
         if ours.is_empty() {
             return Ok(Reaped { deleted: 0, foreign });
         }
@@ -49,4 +50,3 @@ impl Linux {
         Ok(Reaped { deleted: ours.len(), foreign })
     }
 }
-

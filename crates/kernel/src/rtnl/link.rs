@@ -138,9 +138,11 @@ pub fn change(messages: &mut Messages, index: u32, change: &Change<'_>) {
         if let Some(mac) = change.mac {
             a.bytes(libc::IFLA_ADDRESS, &mac.0);
         }
-        for (kind, value) in
-            [(libc::IFLA_MTU, change.mtu), (libc::IFLA_GROUP, change.group), (libc::IFLA_MASTER, change.master)]
-        {
+        for (kind, value) in [
+            (libc::IFLA_MTU, change.mtu),
+            (libc::IFLA_GROUP, change.group),
+            (libc::IFLA_MASTER, change.master),
+        ] {
             if let Some(value) = value {
                 a.u32(kind, value);
             }

@@ -108,7 +108,8 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
         return None;
     }
     let any = if i32::from(head[0]) == libc::AF_INET { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-    let (mut to, mut index, mut gateway, mut source, mut mtu, mut metric) = (any, None, None, None, None, None);
+    let (mut to, mut index, mut gateway, mut source, mut mtu, mut metric) =
+        (any, None, None, None, None, None);
     for attribute in message.attributes(HEADER) {
         match attribute.kind {
             libc::RTA_DST => to = attribute.ip()?,

@@ -1,0 +1,131 @@
+//! The agent's configuration: one small file, each knob with its default beside it.
+//!
+//! Unknown keys are refused. The reference page is generated from this structure.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use weft_model::NodeName;
+
+/// Where the configuration is looked for unless told otherwise.
+pub const PATH: &str = "/etc/weft/config.toml";
+
+/// The agent's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This host's name; default: the kernel's host name.
+    pub node: Option<NodeName>,
+    /// What people declared, and what must survive a reboot.
+    pub state_dir: PathBuf,
+    /// What lives until the next reboot: attachments, socket, journal.
+    pub run_dir: PathBuf,
+    /// The agent's socket; default: `agent.sock` in `run_dir`.
+    pub socket: Option<PathBuf>,
+    /// Whether a network called `default` is made when there is none.
+    pub default_network: bool,
+    /// Whether workloads are kept from the cloud's metadata addresses (169.254.169.254, fd00:ec2::254).
+    pub block_metadata: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            node: None,
+            state_dir: "/var/lib/weft".into(),
+            run_dir: "/run/weft".into(),
+            socket: None,
+            default_network: true,
+            block_metadata: true,
+        }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file's text makes no sense.
+    #[error("the configuration {path} is not valid: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads a configuration file. A missing file at the default place is the default configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                Config::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path == Path::new(PATH) => {
+                Ok(Config::default())
+            }
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads a configuration's text.
+    ///
+    /// # Errors
+    /// Where the text makes no sense, and why.
+    pub fn parse(text: &str) -> Result<Config, String> {
+        toml::from_str(text).map_err(|e| e.to_string())
+    }
+
+    /// Where the agent listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.run_dir.join("agent.sock"))
+    }
+
+    /// Where plugins leave word of what they could not tell the agent.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.run_dir.join("journal")
+    }
+
+    /// This host's name.
+    #[must_use]
+    pub fn node(&self) -> NodeName {
+        let kernel = || {
+            let uname = rustix::system::uname();
+            let name = uname.nodename().to_string_lossy().to_lowercase();
+            name.parse().ok()
+        };
+        let fallback = || "localhost".parse().expect("localhost is a valid name");
+        self.node.clone().or_else(kernel).unwrap_or_else(fallback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        let error = Config::parse("state_dirr = \"/x\"").unwrap_err();
+        assert!(error.contains("state_dirr"), "{error}");
+    }
+}
