@@ -1,18 +1,143 @@
 //! The node agent: store → plan → dataplane, and the socket on which people and plugins speak to it.
+//!
+//! Threads, not tasks: namespaces belong to threads, and the kernel serialises what the agent does most.
 
+mod agent;
+mod clock;
 pub mod config;
-pub mod host;
+mod engine;
+mod fault;
+mod host;
+mod inventory;
+mod journal;
+mod notify;
+mod reaper;
+mod socket;
+mod watch;
 
-pub use config::{Config, ConfigError};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use weft_kernel::Linux;
 use weft_model::api::Owned;
 
-/// Runs the agent until it is told to stop. Traffic goes on without it.
+pub use config::{Config, ConfigError};
+pub use engine::StartError;
+
+/// How often the journal is looked at: plugins write there only while there is no agent.
+const JOURNAL_ROUND: Duration = Duration::from_secs(2);
+
+/// What keeps the agent from running.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A folder of its own cannot be made or is not safe.
+    #[error("failed to prepare the folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot listen.
+    #[error("failed to listen at {path}")]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Store or kernel cannot be used.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Events cannot be received.
+    #[error("failed to watch the kernel")]
+    Watch(#[source] weft_kernel::netlink::Error),
+    /// A thread or signal handler cannot be set up.
+    #[error("failed to start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Runs the agent until SIGTERM or SIGINT. What it set up in the kernel stays: traffic goes on without it.
 ///
 /// # Errors
-/// What keeps it from starting, in words for a person.
-pub fn run(_config: &Config) -> Result<(), String> {
-    Err("not yet".to_owned())
+/// What keeps it from starting.
+pub fn run(config: &Config) -> Result<(), RunError> {
+    let folder = |path: PathBuf| private_folder(&path).map_err(|source| RunError::Folder { path, source });
+    folder(config.state_dir.clone())?;
+    folder(config.run_dir.clone())?;
+    folder(config.journal())?;
+    let path = config.socket();
+    // Blocked before any thread starts, so that no thread dies of them.
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Thread)?;
+    let watch = watch::Watch::open().map_err(RunError::Watch)?;
+    let (retire, retired) = mpsc::channel();
+    let (ring, bell) = mpsc::channel();
+    let mut engine = engine::Engine::start(config, retire)?;
+    engine.sync();
+    if config.default_network
+        && let Err(error) = engine.default_network()
+    {
+        tracing::warn!(error = chain(&error), "failed to make the default network");
+    }
+    let reaper_kernel = Linux::open().map_err(StartError::Kernel)?;
+    let ports: Vec<u32> = engine.ports().into_iter().chain(reaper_kernel.ports()).collect();
+    let agent = Arc::new(agent::Agent::new(engine, ring));
+    journal::drain(&agent, &config.journal());
+    let listener = socket::listen(&path).map_err(|source| RunError::Listen { path: path.clone(), source })?;
+
+    let here = &agent;
+    spawn("reaper", here, move |agent| reaper::run(&agent, &retired, reaper_kernel))?;
+    spawn("repairs", here, move |agent| agent.repairs(&bell))?;
+    spawn("watch", here, move |agent| watch.run(&agent, &ports))?;
+    spawn("socket", here, move |agent| socket::serve(&agent, &listener))?;
+    let journal = config.journal();
+    spawn("journal", here, move |agent| {
+        loop {
+            thread::sleep(JOURNAL_ROUND);
+            journal::drain(&agent, &journal);
+            agent.engine().settle();
+        }
+    })?;
+    // The last agent's retired wires may be left.
+    agent.engine().reap_later();
+    notify::notify("READY=1");
+    tracing::info!(socket = %path.display(), "ready");
+    let signal = signals.forever().next();
+    tracing::info!(signal, "stopping; traffic goes on");
+    notify::notify("STOPPING=1");
+    // Nobody gets half an answer: whoever holds the engine finishes first.
+    let mut engine = agent.engine();
+    engine.settle();
+    let _ = fs::remove_file(&path);
+    Ok(())
+}
+
+fn spawn(
+    name: &str,
+    agent: &Arc<agent::Agent>,
+    work: impl FnOnce(Arc<agent::Agent>) + Send + 'static,
+) -> Result<(), RunError> {
+    let agent = agent.clone();
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(move || work(agent)).map(|_| ()).map_err(RunError::Thread)
+}
+
+/// Makes a folder that only root can look into; refuses a link in its place (BAR.md, security row 18).
+fn private_folder(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::set_permissions(path, fs::Permissions::from_mode(0o700)),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::NotADirectory, "it is a link or a file, not a folder")),
+        Err(_) => DirBuilder::new().recursive(true).mode(0o700).create(path),
+    }
 }
 
 /// Everything of weft's in this kernel, read without an agent.
@@ -20,7 +145,7 @@ pub fn run(_config: &Config) -> Result<(), String> {
 /// # Errors
 /// When the kernel cannot be read.
 pub fn inventory() -> Result<Vec<Owned>, String> {
-    Ok(Vec::new())
+    inventory::offline()
 }
 
 /// Removes everything of weft's from this kernel and puts back the settings that it had changed,
@@ -28,6 +153,21 @@ pub fn inventory() -> Result<Vec<Owned>, String> {
 ///
 /// # Errors
 /// What could not be removed.
-pub fn remove_all(_config: &Config) -> Result<Vec<String>, String> {
-    Ok(Vec::new())
+pub fn remove_all(config: &Config) -> Result<Vec<String>, String> {
+    inventory::remove_all(config)
+}
+
+/// An error with its causes on one line; a cause that the line before says already is left out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }

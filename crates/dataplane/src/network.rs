@@ -1,8 +1,14 @@
 //! A network's device and its gateway addresses.
 
+use std::str::FromStr;
+
 use weft_kernel::ours::device_group;
 use weft_kernel::state::{Kind, Link, State, Sysctl};
+use weft_model::{Mode, Network, NetworkId};
 use weft_plan::NetworkPlan;
+
+/// The first word of a network device's alias; the number is the format's version.
+const ALIAS: &str = "weft1net";
 
 /// Adds a network's device.
 pub fn render(network: &NetworkPlan, state: &mut State) {
@@ -14,7 +20,7 @@ pub fn render(network: &NetworkPlan, state: &mut State) {
         group: device_group(network.id),
         up: true,
         master: None,
-        alias: None,
+        alias: Some(alias(&network.declared)),
     };
     state.links.insert(device.clone(), link);
     state.addresses.extend(network.gateways.iter().map(|g| (device.clone(), *g)));
@@ -33,4 +39,60 @@ pub(crate) fn host_settings(
     let off: &[(&str, &str)] = &[("disable_ipv6", "1")];
     let settings = if ipv6 { on } else { off };
     settings.iter().map(move |(key, value)| (Sysctl::of_link("ipv6", link, key), (*value).to_owned()))
+}
+
+/// What a network device's alias says: the whole declaration, so that a lost record can be rebuilt from
+/// the kernel alone. At most 200 bytes (IFALIASZ is 256).
+#[must_use]
+pub fn alias(network: &Network) -> String {
+    let Network { name, id, mode, ipv4, ipv6, mtu, masquerade } = network;
+    let or_dash = |net: Option<String>| net.unwrap_or_else(|| "-".to_owned());
+    let (ipv4, ipv6) = (or_dash(ipv4.map(|n| n.to_string())), or_dash(ipv6.map(|n| n.to_string())));
+    let (mtu, masquerade) = (mtu.unwrap_or(0), u8::from(*masquerade));
+    format!("{ALIAS} {name} {} {} {ipv4} {ipv6} {mtu} {masquerade}", id.0, mode.as_str())
+}
+
+/// Reads an alias back.
+#[must_use]
+pub fn read_alias(alias: &str) -> Option<Network> {
+    fn or_dash<T: FromStr>(word: &str) -> Option<Option<T>> {
+        if word == "-" { Some(None) } else { word.parse().ok().map(Some) }
+    }
+    let mut words = alias.split(' ');
+    if words.next() != Some(ALIAS) {
+        return None;
+    }
+    let name = words.next()?.parse().ok()?;
+    let id = NetworkId(words.next()?.parse().ok()?);
+    let mode = [Mode::Routed, Mode::Bridge].into_iter().find(|m| Some(m.as_str()) == words.clone().next())?;
+    words.next();
+    let (ipv4, ipv6) = (or_dash(words.next()?)?, or_dash(words.next()?)?);
+    let mtu = Some(words.next()?.parse().ok()?).filter(|mtu| *mtu != 0);
+    let masquerade = words.next()? == "1";
+    words.next().is_none().then_some(Network { name, id, mode, ipv4, ipv6, mtu, masquerade })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_round_trips_and_fits() {
+        let network = Network {
+            name: "n".repeat(63).parse().unwrap(),
+            id: NetworkId(0x7ffe),
+            mode: Mode::Bridge,
+            ipv4: Some("255.255.255.0/24".parse().unwrap()),
+            ipv6: Some("fd01:2345:6789:abcd::/64".parse().unwrap()),
+            mtu: Some(65_535),
+            masquerade: false,
+        };
+        assert!(alias(&network).len() < 256);
+        assert_eq!(read_alias(&alias(&network)), Some(network.clone()));
+        let bare = Network { ipv6: None, mtu: None, masquerade: true, mode: Mode::Routed, ..network };
+        assert_eq!(read_alias(&alias(&bare)), Some(bare));
+        for foreign in ["", "weft1net", "weft1 default c eth0 1", "weft1net x 1 routed - - 0 1 more"] {
+            assert_eq!(read_alias(foreign), None, "{foreign}");
+        }
+    }
 }

@@ -1,12 +1,53 @@
-//! (being written)
-use weft_kernel::nft::Tables;
-/// x
-pub fn ruleset(_: &weft_plan::Plan) -> Tables {
-    Tables::default()
+//! The nftables driver: what the tables named `weft` hold.
+//!
+//! Few static chains over sets: a workload comes and goes with elements, never with rules, and no
+//! lookup's cost grows with their number.
+//!
+//! | table | sees | holds |
+//! |---|---|---|
+//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, isolation, masquerade |
+//! | `arp weft` | ARP of routed wires | sender guard |
+//! | `bridge weft` | frames from bridge ports | source, ARP and ND guard by port |
+
+mod arp;
+mod bridge;
+mod guard;
+mod inet;
+
+use weft_kernel::nft::{Family, Table, TableName, Tables};
+use weft_plan::Plan;
+
+pub use guard::{guard, guarded};
+
+/// The names of weft's tables.
+#[must_use]
+pub fn tables() -> [TableName; 3] {
+    [Family::Inet, Family::Arp, Family::Bridge].map(name)
 }
-/// x
+
+fn name(family: Family) -> TableName {
+    TableName::new(family, weft_kernel::ours::TABLE)
+}
+
+/// The tables of a plan, without the elements that belong to workloads.
+#[must_use]
+pub fn ruleset(plan: &Plan) -> Tables {
+    let mut tables = declarations();
+    let mut fill = |family, fill: &dyn Fn(&mut Table)| fill(tables.entry(name(family)).or_default());
+    fill(Family::Inet, &|table| inet::fill(plan, table));
+    fill(Family::Arp, &arp::fill);
+    fill(Family::Bridge, &bridge::fill);
+    tables.iter_mut().for_each(|(name, table)| *table = weft_kernel::nft::canonical(name, table));
+    tables
+}
+
+/// The tables with nothing but the declarations of the sets that workloads have elements in.
+#[must_use]
 pub fn declarations() -> Tables {
-    Tables::default()
+    let mut tables = Tables::default();
+    for (family, sets) in guard::sets() {
+        let table: &mut Table = tables.entry(name(family)).or_default();
+        table.sets.extend(sets.into_iter().map(|(set, declared)| (set.to_owned(), declared.empty())));
+    }
+    tables
 }
-/// x
-pub fn guard(_: &weft_plan::WorkloadPlan, _: &mut Tables) {}

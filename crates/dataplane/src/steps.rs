@@ -139,6 +139,7 @@ fn create(wanted: &Wanted, name: &IfName, link: &Link, steps: &mut Vec<Change>) 
 
 /// Whether a found link needs no change. A wire's alias is [`Change::Finish`]'s affair.
 fn same(wanted: &Link, found: &Link) -> bool {
-    let Link { kind: _, mac, mtu, group, up, master, alias: _ } = wanted;
+    let Link { kind, mac, mtu, group, up, master, alias } = wanted;
     (*mac, *mtu, *group, *up, master) == (found.mac, found.mtu, found.group, found.up, &found.master)
+        && (*kind == Kind::Wire || *alias == found.alias)
 }

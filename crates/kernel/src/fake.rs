@@ -12,7 +12,7 @@ use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::Refusal;
 use crate::nft;
 use crate::ours::{REAPED, is_ours};
-use crate::state::{Inside, State, Sysctl};
+use crate::state::{Inside, Kind, Link, Route, State, Sysctl};
 
 /// The fake. Namespaces must be declared before wires lead into them.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +94,7 @@ impl FakeKernel {
             }
             Change::CreateBridge(name, link) => {
                 self.absent(name)?;
-                let born = crate::state::Link { up: false, ..link.clone() };
+                let born = Link { up: false, alias: None, ..link.clone() };
                 self.host.links.insert(name.clone(), born);
             }
             Change::CreateWire(name, link, inside) => self.create_wire(name, link, inside)?,
@@ -106,8 +106,9 @@ impl FakeKernel {
                 if !link.up {
                     self.strip(name);
                 }
-                let alias = self.host.links.get(name).and_then(|l| l.alias.clone());
-                self.host.links.insert(name.clone(), crate::state::Link { alias, ..link.clone() });
+                let before = self.host.links.get(name).and_then(|l| l.alias.clone());
+                let alias = if link.kind == Kind::Bridge { link.alias.clone() } else { before };
+                self.host.links.insert(name.clone(), Link { alias, ..link.clone() });
             }
             Change::AddAddress(name, address) => {
                 self.present(name)?;
@@ -156,7 +157,7 @@ impl FakeKernel {
     fn create_wire(
         &mut self,
         name: &IfName,
-        link: &crate::state::Link,
+        link: &Link,
         inside: &Inside,
     ) -> Result<(), Cause> {
         self.absent(name)?;
@@ -170,7 +171,7 @@ impl FakeKernel {
         }
         namespace.insert(inside.ifname.clone(), None);
         self.peers.insert(name.clone(), (path.clone(), inside.ifname.clone()));
-        let born = crate::state::Link { up: false, alias: None, ..link.clone() };
+        let born = Link { up: false, alias: None, ..link.clone() };
         self.host.links.insert(name.clone(), born);
         Ok(())
     }
@@ -196,7 +197,7 @@ impl FakeKernel {
         if self.host.links[name].up { Ok(()) } else { Err(refused(libc::ENETDOWN)) }
     }
 
-    fn source_is_local(&self, route: &crate::state::Route) -> Result<(), Cause> {
+    fn source_is_local(&self, route: &Route) -> Result<(), Cause> {
         let local = |source| self.host.addresses.iter().any(|(_, a)| a.addr() == source);
         if route.source.is_none_or(local) { Ok(()) } else { Err(refused(libc::EINVAL)) }
     }

@@ -14,7 +14,7 @@ use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::{self, Family, Messages, Socket};
 use crate::ours::{REAPED, ROUTE_PROTOCOL};
 use crate::rtnl::{address, link, neighbour, route};
-use crate::state::{Link, Route, State, Sysctl};
+use crate::state::{Kind, Link, Route, State, Sysctl};
 use crate::{netns, nft, sysctl};
 use ipnet::IpNet;
 use weft_model::IfName;
@@ -61,7 +61,8 @@ impl Linux {
                 let mac = Some(wanted.mac);
                 let up = Some(wanted.up);
                 let (mtu, group) = (Some(wanted.mtu), Some(wanted.group));
-                link::change(batch, index(name)?, &link::Change { up, mtu, mac, group, master, alias: None });
+                let alias = wanted.alias.as_deref().filter(|_| wanted.kind == Kind::Bridge);
+                link::change(batch, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
             Change::AddAddress(name, to) => address::add(batch, index(name)?, *to),
             Change::SetNeighbour(name, ip, mac) => neighbour::set(batch, index(name)?, *ip, *mac),

@@ -7,6 +7,8 @@ use weft_model::{IfName, Mac, Mode, Network, NetworkId, NetworkName, Node};
 /// What a host holds for a network, workloads aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NetworkPlan {
+    /// What was declared; the device's alias repeats it, so that a lost record can be rebuilt.
+    pub declared: Network,
     /// Its number on this host.
     pub id: NetworkId,
     /// How wires join it.
@@ -35,6 +37,7 @@ pub fn plan(network: &Network, node: &Node) -> NetworkPlan {
         Mode::Routed => IpNet::from(g.addr()),
     });
     NetworkPlan {
+        declared: network.clone(),
         id: network.id,
         mode: network.mode,
         device: device(&network.name, network.id),

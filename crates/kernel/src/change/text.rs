@@ -11,7 +11,7 @@ use weft_model::{IfName, Netns};
 
 use super::Change;
 use crate::ours::ROUTE_PROTOCOL;
-use crate::state::{Inside, Link};
+use crate::state::{Inside, Kind, Link};
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,7 +91,10 @@ fn create_wire(name: &IfName, link: &Link, inside: &Inside) -> String {
 fn set_link(name: &IfName, link: &Link) -> String {
     let master = link.master.as_ref().map(|m| format!(" master {m}")).unwrap_or_default();
     let state = if link.up { "up" } else { "down" };
-    format!("ip link set {name} address {} mtu {} group {}{master} {state}", link.mac, link.mtu, link.group)
+    // A wire's alias marks its completion and comes last, as a change of its own.
+    let alias = link.alias.as_ref().filter(|_| link.kind == Kind::Bridge);
+    let alias = alias.map(|a| format!(" alias '{a}'")).unwrap_or_default();
+    format!("ip link set {name} address {} mtu {} group {}{master}{alias} {state}", link.mac, link.mtu, link.group)
 }
 
 fn configure(inside: &Inside) -> Vec<String> {

@@ -1,0 +1,130 @@
+//! The one place where world, store and kernel meet. Callers hold its lock for one operation at a time:
+//! the kernel serialises changes to links anyway (RTNL).
+
+mod attach;
+mod check;
+mod collect;
+mod detach;
+mod events;
+mod network;
+mod recover;
+mod report;
+mod sync;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use weft_kernel::{Change, ChangeError, Kernel, Linux};
+use weft_model::api::{Error, ErrorKind};
+use weft_model::{AttachmentId, IfName, NetworkName, NodeName, Workload, World};
+use weft_plan::Plan;
+use weft_plan::address::Addresses;
+use weft_store::{Embedded, Store, Write};
+
+use crate::fault;
+use crate::reaper::Retired;
+
+pub use recover::StartError;
+
+/// World, plan, store and kernel of one host.
+pub struct Engine {
+    here: NodeName,
+    world: World,
+    /// What the world makes of this host; follows every change of the world.
+    plan: Plan,
+    addresses: BTreeMap<NetworkName, Addresses>,
+    /// Which attachment a host end belongs to.
+    host_ends: BTreeMap<IfName, AttachmentId>,
+    /// Finished attachments whose record still says pending: written along with the next change.
+    unwritten: BTreeSet<AttachmentId>,
+    store: Embedded,
+    kernel: Linux,
+    reaper: Sender<Retired>,
+    started: Instant,
+    /// What is wrong, for `weft status`.
+    health: Vec<String>,
+}
+
+impl Engine {
+    /// Makes changes; with a fault point armed, one by one with a point before each.
+    fn apply(&mut self, operation: &str, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
+        if !fault::watched(operation) {
+            return self.kernel.apply(changes);
+        }
+        let one = |change: &Change| {
+            fault::point(operation);
+            self.kernel.apply(std::slice::from_ref(change)).pop().unwrap_or(Ok(()))
+        };
+        changes.iter().map(one).collect()
+    }
+
+    /// Records changes of the world, and along with them which attachments were finished since.
+    fn record(&mut self, mut writes: Vec<Write>) -> Result<(), Error> {
+        let finished = std::mem::take(&mut self.unwritten);
+        let finished_workloads = finished.iter().filter_map(|id| self.world.workloads.get(id));
+        writes.extend(finished_workloads.map(|w| Write::PutWorkload(Box::new(w.clone()))));
+        let result = self.store.commit(&writes);
+        if result.is_err() {
+            self.unwritten.extend(finished);
+        }
+        result.map_err(|e| storage(&e))
+    }
+
+    /// Writes down what was finished, if anything is left to write.
+    pub fn settle(&mut self) {
+        if !self.unwritten.is_empty()
+            && let Err(error) = self.record(Vec::new())
+        {
+            tracing::warn!(%error, "failed to record finished attachments");
+        }
+    }
+
+    fn insert(&mut self, workload: Workload) {
+        if let Some(network) = self.plan.networks.get(&workload.id.network) {
+            let planned = weft_plan::attach::plan(&workload, network);
+            self.plan.workloads.insert(workload.id.clone(), planned);
+        }
+        self.host_ends.insert(workload.host_end.clone(), workload.id.clone());
+        self.world.workloads.insert(workload.id.clone(), workload);
+    }
+
+    fn remove(&mut self, id: &AttachmentId) -> Option<Workload> {
+        let workload = self.world.workloads.remove(id)?;
+        self.plan.workloads.remove(id);
+        self.host_ends.remove(&workload.host_end);
+        self.unwritten.remove(id);
+        Some(workload)
+    }
+
+    /// Computes the plan anew, after a change of more than one workload.
+    fn replan(&mut self) {
+        self.plan = weft_plan::plan(&self.world, &self.here);
+    }
+
+    fn addresses(&mut self, network: &NetworkName) -> Result<&mut Addresses, Error> {
+        self.addresses.get_mut(network).ok_or_else(|| no_network(network))
+    }
+
+    /// The port numbers of this engine's sockets, by which events of its own making are told.
+    #[must_use]
+    pub fn ports(&self) -> [u32; 2] {
+        self.kernel.ports()
+    }
+}
+
+/// 64 bits that nobody can foresee: the standard library keys its hashers from the system's random source.
+fn random() -> u64 {
+    RandomState::new().hash_one(std::thread::current().id())
+}
+
+fn no_network(name: &NetworkName) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no network '{name}'"))
+        .hint(format!("`weft network ls` shows those there are, `weft network create {name}` makes it"))
+}
+
+fn storage(error: &dyn std::error::Error) -> Error {
+    Error::new(ErrorKind::Storage, crate::chain(error))
+        .hint("free space below the agent's state_dir and run_dir, or make them writable, and try again")
+}

@@ -1,0 +1,219 @@
+//! Attaching: from a wish to an interface in force, or to nothing at all.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use weft_kernel::netns::{self, Netns};
+use weft_kernel::{Cause, Change, ChangeError};
+use weft_model::api::{AssignedAddress, Attach, Attached, Error, ErrorKind};
+use weft_model::{AttachmentId, IfName, Mac, Mode, Phase, Workload};
+use weft_plan::WorkloadPlan;
+use weft_plan::address::Wish;
+use weft_store::Write;
+
+use super::{Engine, no_network, random};
+use crate::{chain, clock, fault};
+
+const OPERATION: &str = "attach";
+
+impl Engine {
+    /// Gives a namespace an interface; when this returns it carries packets, behind its guard.
+    ///
+    /// # Errors
+    /// With everything undone.
+    pub fn attach(&mut self, wish: &Attach) -> Result<Attached, Error> {
+        let netns = self.namespace(wish)?;
+        let workload = self.choose(wish, &netns)?;
+        let network = &self.plan.networks[&wish.id.network];
+        let planned = weft_plan::attach::plan(&workload, network);
+        let changes = weft_dataplane::steps(
+            &weft_dataplane::render_workload(&planned),
+            &weft_dataplane::empty_for_workload().state,
+        );
+        if wish.explain {
+            self.give_back(&wish.id);
+            let commands = changes.iter().flat_map(Change::commands).collect();
+            return Ok(Attached { commands, ..self.attached(&planned) });
+        }
+        fault::point(OPERATION);
+        self.insert(workload.clone());
+        if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
+            self.remove(&wish.id);
+            self.give_back(&wish.id);
+            return Err(error);
+        }
+        fault::point(OPERATION);
+        if let Err(error) = self.make(&changes) {
+            self.undo(&planned);
+            return Err(self.explain_refusal(wish, &error));
+        }
+        fault::point(OPERATION);
+        if let Some(workload) = self.world.workloads.get_mut(&wish.id) {
+            workload.phase = Phase::Ready;
+        }
+        if let Some(plan) = self.plan.workloads.get_mut(&wish.id) {
+            plan.phase = Phase::Ready;
+        }
+        self.unwritten.insert(wish.id.clone());
+        Ok(self.attached(&planned))
+    }
+
+    fn namespace(&mut self, wish: &Attach) -> Result<Netns, Error> {
+        let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
+        let netns = Netns::open(&wish.netns).map_err(|e| {
+            invalid(chain(&e)).hint("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
+        })?;
+        let own = Netns::current().map_err(|e| invalid(chain(&e)))?;
+        if own.inode() == netns.inode() {
+            let path = wish.netns.display();
+            return Err(invalid(format!("{path} is the host's own network namespace"))
+                .hint("a workload needs a namespace of its own: `ip netns add NAME`"));
+        }
+        if let Some(present) = self.world.workloads.get(&wish.id) {
+            let still = Netns::open(&present.netns.path).is_ok_and(|n| n.inode() == present.netns.inode);
+            if still || present.netns.inode == netns.inode() {
+                return Err(Error::new(ErrorKind::Exists, format!("{} is attached already", wish.id))
+                    .hint("detach it first (CNI DEL, `weft detach`), or choose another interface name"));
+            }
+            // Its namespace is gone and nobody said so: this is another container under the same name.
+            self.forget(&wish.id.clone());
+        }
+        Ok(netns)
+    }
+
+    /// Fills in what the wish leaves open. The addresses are held when this returns.
+    fn choose(&mut self, wish: &Attach, netns: &Netns) -> Result<Workload, Error> {
+        let network = self.world.networks.get(&wish.id.network).ok_or_else(|| no_network(&wish.id.network))?;
+        let mtu = self.plan.networks[&network.name].mtu;
+        let host_end = match &wish.host_ifname {
+            Some(name) => self.free_name(name)?,
+            None => fresh_host_end(),
+        };
+        let addresses = if wish.assigned.is_empty() {
+            let asked = Wish { id: &wish.id, ips: &wish.ips, ranges: &wish.ranges };
+            self.addresses(&wish.id.network)?.allocate(&asked, clock::now()).map_err(Error::from)?
+        } else {
+            self.assigned(&wish.assigned)?
+        };
+        let elsewhere = |w: &&Workload| w.netns.inode == netns.inode() && w.default_route;
+        Ok(Workload {
+            id: wish.id.clone(),
+            phase: Phase::Pending,
+            netns: weft_model::Netns { path: wish.netns.clone(), inode: netns.inode() },
+            host_end,
+            mac: wish.mac.unwrap_or_else(|| Mac::from_seed(random())),
+            mtu,
+            addresses,
+            default_route: !self.world.workloads.values().any(|w| elsewhere(&w)),
+            pod: wish.pod.clone(),
+        })
+    }
+
+    /// Addresses that another IPAM gave out are taken as they are, but never twice.
+    fn assigned(&self, addresses: &[IpNet]) -> Result<Vec<IpNet>, Error> {
+        let held: BTreeSet<_> =
+            self.world.workloads.values().flat_map(|w| w.addresses.iter().map(IpNet::addr)).collect();
+        match addresses.iter().find(|a| held.contains(&a.addr())) {
+            Some(twice) => {
+                Err(Error::new(ErrorKind::Exists, format!("the delegated IPAM gave {twice}, which is in use")))
+            }
+            None => Ok(addresses.to_vec()),
+        }
+    }
+
+    fn free_name(&self, name: &IfName) -> Result<IfName, Error> {
+        if netns::index_of(name.as_str()).is_some() || self.host_ends.contains_key(name) {
+            return Err(Error::new(ErrorKind::Exists, format!("the host has an interface {name} already"))
+                .hint("choose another name for the host's end, or none"));
+        }
+        Ok(name.clone())
+    }
+
+    /// Makes the changes; a name that is only waiting for its deletion is given the chance to go first.
+    fn make(&mut self, changes: &[Change]) -> Result<(), ChangeError> {
+        let first_error = |answers: Vec<Result<(), ChangeError>>| answers.into_iter().find_map(Result::err);
+        let Some(error) = first_error(self.apply(OPERATION, changes)) else { return Ok(()) };
+        if !(exists(&error) && self.kernel.reap().is_ok_and(|reaped| reaped.deleted > 0)) {
+            return Err(error);
+        }
+        let again = changes.iter().filter(|c| !matches!(c, Change::InstallRules(..))).cloned();
+        match first_error(self.apply(OPERATION, &again.collect::<Vec<_>>())) {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Takes back whatever of the attachment is there.
+    fn undo(&mut self, planned: &WorkloadPlan) {
+        let wanted = weft_dataplane::render_workload(planned);
+        let removal = weft_dataplane::steps(&weft_dataplane::empty_for_workload(), &wanted.state);
+        for answer in self.apply(OPERATION, &removal) {
+            if let Err(error) = answer {
+                tracing::warn!(error = chain(&error), "failed to undo a step of an attach");
+            }
+        }
+        let _ = self.kernel.reap();
+        self.remove(&planned.id);
+        self.give_back(&planned.id);
+        if let Err(error) = self.record(vec![Write::RemoveWorkload(planned.id.clone())]) {
+            tracing::warn!(%error, "failed to record that an attach was undone");
+        }
+    }
+
+    /// Frees addresses that nobody has used.
+    pub(super) fn give_back(&mut self, id: &AttachmentId) {
+        if let Some(addresses) = self.addresses.get_mut(&id.network) {
+            addresses.release(id);
+        }
+    }
+
+    fn explain_refusal(&self, wish: &Attach, error: &ChangeError) -> Error {
+        let netns = wish.netns.display();
+        if exists(error) {
+            let ifname = &wish.id.ifname;
+            return Error::new(ErrorKind::Exists, format!("{netns} has an interface {ifname} already"))
+                .hint("choose another interface name, or remove that interface");
+        }
+        match &error.cause {
+            Cause::Netns(_) | Cause::Replaced { .. } => {
+                Error::new(ErrorKind::Invalid, format!("{netns} vanished while it was attached: {}", chain(error)))
+            }
+            _ => Error::new(ErrorKind::Kernel, chain(error)),
+        }
+    }
+
+    fn attached(&self, planned: &WorkloadPlan) -> Attached {
+        let bridge = (planned.mode == Mode::Bridge).then(|| {
+            let mac = self.plan.networks.get(&planned.id.network).map_or(planned.host_mac, |n| n.device_mac);
+            (planned.device.clone(), mac)
+        });
+        let gateway = |address: &IpNet| {
+            let same = |g: &&(std::net::IpAddr, Mac)| g.0.is_ipv4() == address.addr().is_ipv4();
+            planned.gateways.iter().find(same).map(|g| g.0)
+        };
+        let with_gateway =
+            |a: &IpNet| AssignedAddress { address: *a, gateway: gateway(a).unwrap_or_else(|| a.addr()) };
+        Attached {
+            host_ifname: planned.host_end.clone(),
+            host_mac: planned.host_mac,
+            bridge,
+            mac: planned.mac,
+            mtu: planned.mtu,
+            addresses: planned.addresses.iter().map(with_gateway).collect(),
+            routes: planned.routes.clone(),
+            commands: Vec::new(),
+        }
+    }
+}
+
+fn exists(error: &ChangeError) -> bool {
+    error.command.starts_with("ip link add") && error.cause.errno() == Some(rustix::io::Errno::EXIST.raw_os_error())
+}
+
+/// A name that no other attempt has had: rules and records that still mention an old one mean nobody.
+fn fresh_host_end() -> IfName {
+    let digits = random() & 0xff_ffff_ffff;
+    format!("{}{digits:010x}", weft_kernel::ours::WIRE_PREFIX)
+        .parse()
+        .expect("a prefix and ten hexadecimal digits are a valid name")
+}

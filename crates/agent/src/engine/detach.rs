@@ -1,0 +1,94 @@
+//! Detaching: absence is success, and what is slow is left to the reaper.
+
+use weft_kernel::Change;
+use weft_model::AttachmentId;
+use weft_model::api::{Detach, Error};
+use weft_store::Write;
+
+use super::Engine;
+use crate::reaper::Retired;
+use crate::{chain, clock, fault};
+
+const OPERATION: &str = "detach";
+
+impl Engine {
+    /// Takes an interface away: unreachable when this returns, its link gone within a second.
+    /// Returns the equivalent commands if they were asked for.
+    ///
+    /// # Errors
+    /// Only when the record cannot be written; then nothing was changed.
+    pub fn detach(&mut self, request: &Detach) -> Result<Vec<String>, Error> {
+        let id = &request.id;
+        let Some(planned) = self.plan.workloads.get(id) else {
+            // Its network may be gone from the plan while the record is left.
+            if self.world.workloads.contains_key(id) {
+                self.forget(id);
+            }
+            return Ok(Vec::new());
+        };
+        let wanted = weft_dataplane::render_workload(planned).state;
+        let changes = weft_dataplane::steps(&weft_dataplane::empty_for_workload(), &wanted);
+        if request.explain {
+            return Ok(changes.iter().flat_map(Change::commands).collect());
+        }
+        fault::point(OPERATION);
+        // The record first: killed from here on, the next agent finds a wire that nobody wants.
+        let now = clock::now();
+        let resting = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
+        let removed = self.remove(id);
+        let mut writes = vec![Write::RemoveWorkload(id.clone())];
+        writes.extend(resting.iter().map(|address| Write::Rest {
+            network: id.network.clone(),
+            address: *address,
+            freed_at: now,
+        }));
+        if let Err(error) = self.record(writes) {
+            if let Some(workload) = removed {
+                if let Some(addresses) = self.addresses.get_mut(&id.network) {
+                    let _ = addresses.restore(id, &workload.addresses);
+                }
+                self.insert(workload);
+            }
+            return Err(error);
+        }
+        fault::point(OPERATION);
+        self.retire(changes);
+        fault::point(OPERATION);
+        Ok(Vec::new())
+    }
+
+    /// Makes the quick changes now and hands the slow ones to the reaper: a guard's elements harm nobody,
+    /// for no other wire will ever bear that name.
+    fn retire(&mut self, changes: Vec<Change>) {
+        let (slow, quick): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|c| matches!(c, Change::RemoveRules(..)));
+        for answer in self.apply(OPERATION, &quick) {
+            if let Err(error) = answer {
+                tracing::warn!(error = chain(&error), "failed to retire a wire");
+                self.reaper.send(Retired::Resync).ok();
+            }
+        }
+        self.reaper.send(Retired::Rules(slow)).ok();
+    }
+
+    /// Lets the reaper look for wires that were retired before this agent's time.
+    pub fn reap_later(&self) {
+        self.reaper.send(Retired::Rules(Vec::new())).ok();
+    }
+
+    /// Removes the record of an attachment whose namespace is gone, and what the kernel may still hold.
+    pub(super) fn forget(&mut self, id: &AttachmentId) {
+        tracing::info!(%id, "the namespace of an attachment is gone");
+        let request = Detach { id: id.clone(), netns: None, expect: Vec::new(), explain: false };
+        if self.plan.workloads.contains_key(id) {
+            if let Err(error) = self.detach(&request) {
+                tracing::warn!(%error, %id, "failed to forget an attachment");
+            }
+            return;
+        }
+        self.remove(id);
+        if let Err(error) = self.record(vec![Write::RemoveWorkload(id.clone())]) {
+            tracing::warn!(%error, %id, "failed to forget an attachment");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What people see: status, networks, inventory.
+
+use weft_kernel::nft;
+use weft_model::api::{self, Error, ErrorKind, NetworkStatus, Owned, Refused, Status, WorkloadStatus};
+use weft_model::{Network, Workload};
+
+use super::Engine;
+use crate::{chain, clock};
+
+/// Version of the structures behind `--json`.
+const API: u32 = 1;
+
+impl Engine {
+    /// The host's state.
+    #[must_use]
+    pub fn status(&mut self) -> Status {
+        let networks: Vec<Network> = self.world.networks.values().cloned().collect();
+        Status {
+            api: API,
+            node: self.here.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime: self.started.elapsed().as_secs(),
+            resident_kib: resident_kib(),
+            dataplane: "nft".to_owned(),
+            networks: networks.iter().map(|n| self.network_status(n)).collect(),
+            workloads: self.world.workloads.values().map(workload_status).collect(),
+            refused: self.refused(),
+            health: self.health.clone(),
+        }
+    }
+
+    /// All networks with their use.
+    #[must_use]
+    pub fn networks(&self) -> Vec<NetworkStatus> {
+        self.world.networks.values().map(|n| self.network_status(n)).collect()
+    }
+
+    pub(super) fn network_status(&self, network: &Network) -> NetworkStatus {
+        let planned = self.plan.networks.get(&network.name);
+        NetworkStatus {
+            network: network.clone(),
+            device: weft_plan::network::device(&network.name, network.id),
+            effective_mtu: planned.map_or(0, |p| p.mtu),
+            workloads: self.world.workloads.keys().filter(|id| id.network == network.name).count(),
+            pools: self.addresses.get(&network.name).map(|a| a.status(clock::now())).unwrap_or_default(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// The plan as JSON.
+    ///
+    /// # Errors
+    /// Never in practice: the plan is plain data with text keys.
+    pub fn plan_json(&self) -> Result<String, Error> {
+        let plan = &self.plan;
+        let workloads: Vec<_> = plan.workloads.values().collect();
+        let document = serde_json::json!({
+            "api": API,
+            "networks": plan.networks,
+            "workloads": workloads,
+            "block_metadata": plan.block_metadata,
+            "forward_ipv4": plan.forward_ipv4,
+            "forward_ipv6": plan.forward_ipv6,
+            "learning_links": plan.learning_links,
+        });
+        serde_json::to_string(&document).map_err(|e| Error::new(ErrorKind::Storage, e.to_string()))
+    }
+
+    /// Everything of weft's in this kernel.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn inventory(&mut self) -> Result<Vec<Owned>, Error> {
+        crate::inventory::of(&mut self.kernel).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))
+    }
+
+    fn refused(&mut self) -> Vec<Refused> {
+        let mut all = Vec::new();
+        for table in weft_dataplane::nft::tables() {
+            match nft::counters(self.kernel.netfilter(), &table) {
+                Ok(counters) => all.extend(counters.into_iter().map(|c| api::Refused {
+                    reason: c.comment,
+                    packets: c.packets,
+                    bytes: c.bytes,
+                })),
+                Err(error) => tracing::warn!(error = chain(&error), "failed to read counters"),
+            }
+        }
+        all.sort_by(|a, b| a.reason.cmp(&b.reason));
+        all.dedup_by(|later, first| {
+            let same = later.reason == first.reason;
+            if same {
+                first.packets += later.packets;
+                first.bytes += later.bytes;
+            }
+            same
+        });
+        all
+    }
+}
+
+fn workload_status(workload: &Workload) -> WorkloadStatus {
+    WorkloadStatus {
+        id: workload.id.clone(),
+        host_ifname: workload.host_end.clone(),
+        addresses: workload.addresses.clone(),
+        mac: workload.mac,
+        phase: workload.phase,
+        netns: workload.netns.path.clone(),
+        pod: workload.pod.clone(),
+    }
+}
+
+fn resident_kib() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
+    pages * (rustix::param::page_size() as u64 / 1024)
+}

@@ -1,0 +1,72 @@
+//! Making the kernel agree with the plan, after something changed behind our back or by our wish.
+
+use weft_kernel::netns::Netns;
+use weft_kernel::{Change, Kernel};
+use weft_model::api::{Error, ErrorKind};
+use weft_model::{AttachmentId, Workload};
+
+use super::Engine;
+use crate::chain;
+
+/// Whether a workload's namespace is gone, or another one is at its place. One whose file is not known
+/// (rebuilt from the kernel) counts as alive: its wire says more.
+pub(super) fn is_dead(workload: &Workload) -> bool {
+    let netns = &workload.netns;
+    !netns.path.as_os_str().is_empty() && !Netns::open(&netns.path).is_ok_and(|n| n.inode() == netns.inode)
+}
+
+impl Engine {
+    /// Reads the kernel, compares it with the plan and mends what differs. Never fails as a whole: what
+    /// could not be mended is in the health report and is tried again at the next occasion.
+    pub fn sync(&mut self) {
+        self.bury();
+        let wanted = weft_dataplane::render(&self.plan);
+        if let Err(error) = self.remember_settings(&wanted) {
+            tracing::warn!(%error, "failed to record settings before changing them");
+        }
+        self.health = match weft_dataplane::sync(&mut self.kernel, &wanted) {
+            Ok(report) => {
+                if !report.made.is_empty() {
+                    tracing::info!(changes = report.made.len(), "kernel brought in line with the plan");
+                }
+                report.refused.iter().map(|e| chain(e)).collect()
+            }
+            Err(error) => vec![chain(&error)],
+        };
+        for problem in &self.health {
+            tracing::warn!(problem, "the kernel differs from the plan");
+        }
+    }
+
+    /// Like [`sync`](Self::sync), for somebody who waits for the result.
+    pub(super) fn sync_strictly(&mut self) -> Result<(), Error> {
+        self.sync();
+        match self.health.first() {
+            None => Ok(()),
+            Some(problem) => Err(Error::new(ErrorKind::Kernel, problem.clone())),
+        }
+    }
+
+    /// What a sync would change now.
+    pub(super) fn outstanding(&mut self) -> Result<Vec<Change>, Error> {
+        let wanted = weft_dataplane::render(&self.plan);
+        let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
+        let found = self.kernel.read(&keys).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
+        Ok(weft_dataplane::steps(&wanted, &found))
+    }
+
+    /// What a sync would change now, as commands.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn diff(&mut self) -> Result<Vec<String>, Error> {
+        Ok(self.outstanding()?.iter().flat_map(Change::commands).collect())
+    }
+
+    /// Forgets workloads whose wire and namespace are both gone: nobody will ever detach them.
+    fn bury(&mut self) {
+        let lost = |w: &&Workload| weft_kernel::netns::index_of(w.host_end.as_str()).is_none() && is_dead(w);
+        let dead: Vec<AttachmentId> = self.world.workloads.values().filter(lost).map(|w| w.id.clone()).collect();
+        dead.iter().for_each(|id| self.forget(id));
+    }
+}

@@ -1,0 +1,85 @@
+//! The reaper deletes retired wires and their guards in batches, away from everybody's path.
+//!
+//! Deleting a link takes the kernel 20 ms and holds the lock that every attach needs (RTNL); many in one
+//! message cost hardly more than one. So it gathers for a moment, but never longer than [`GATHER`].
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use weft_kernel::{Change, Kernel, Linux};
+
+use crate::agent::Agent;
+use crate::chain;
+
+/// A detached link is gone after at most this time and the kernel's own (the promise is one second).
+const GATHER: Duration = Duration::from_millis(200);
+/// A round is begun early when so many wait, to keep each one short.
+const ROUND: usize = 64;
+
+/// Work for the reaper.
+#[derive(Debug)]
+pub enum Retired {
+    /// A wire was retired; these are the removals that can wait.
+    Rules(Vec<Change>),
+    /// A removal failed: only a full comparison can tell what is left.
+    Resync,
+}
+
+/// Works until the agent's end.
+pub(crate) fn run(agent: &Arc<Agent>, work: &Receiver<Retired>, mut kernel: Linux) {
+    while let Ok(first) = work.recv() {
+        let (mut removals, mut resync) = (Vec::new(), false);
+        let mut take = |retired: Retired| match retired {
+            Retired::Rules(changes) => removals.extend(changes),
+            Retired::Resync => resync = true,
+        };
+        take(first);
+        let (deadline, mut count) = (Instant::now() + GATHER, 1);
+        while count < ROUND {
+            match work.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(retired) => take(retired),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            count += 1;
+        }
+        round(agent, &mut kernel, merge(removals), resync);
+    }
+}
+
+fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: Vec<Change>, mut resync: bool) {
+    match kernel.reap() {
+        Ok(reaped) if !reaped.foreign.is_empty() => {
+            tracing::warn!(links = ?reaped.foreign, "links that are not weft's bear its group; left alone");
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "failed to delete retired links");
+            resync = true;
+        }
+    }
+    for answer in kernel.apply(&removals) {
+        if let Err(error) = answer {
+            // A sync in between may have removed some already; rules go all or none.
+            tracing::debug!(error = chain(&error), "guards were removed by somebody else");
+            resync = true;
+        }
+    }
+    if resync {
+        agent.repair("a removal failed");
+    }
+    agent.engine().settle();
+}
+
+/// One transaction instead of many.
+fn merge(removals: Vec<Change>) -> Vec<Change> {
+    let ops: Vec<_> = removals
+        .into_iter()
+        .flat_map(|change| match change {
+            Change::RemoveRules(ops) => ops,
+            _ => Vec::new(),
+        })
+        .collect();
+    if ops.is_empty() { Vec::new() } else { vec![Change::RemoveRules(ops)] }
+}

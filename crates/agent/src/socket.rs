@@ -1,0 +1,139 @@
+//! The agent's socket: one request per connection, answered in the order of the engine's lock.
+//!
+//! Only root may speak: the file's mode says so, and each peer's credentials are checked again. A peer
+//! that is silent or slow holds a thread of its own, and nobody else.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use weft_model::api::{Error, ErrorKind, REQUEST_LIMIT, Reply, Request};
+
+use crate::agent::Agent;
+use crate::chain;
+
+/// How long a peer may take to say what it wants, or to listen to the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More peers than that at once are sent away.
+const PEERS: usize = 256;
+/// Enough for JSON's nesting and a plan of one workload.
+const STACK: usize = 256 << 10;
+
+/// Listens at `path`, which only root can reach.
+///
+/// # Errors
+/// The file system's; `AddrInUse` if an agent answers there already.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is no socket", path.display())));
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            let message = format!("another agent answers at {}", path.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        Ok(_) => fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    // Bound under another name first: nobody can connect before the mode is right.
+    let early = path.with_extension("new");
+    let _ = fs::remove_file(&early);
+    let listener = UnixListener::bind(&early)?;
+    fs::set_permissions(&early, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&early, path)?;
+    Ok(listener)
+}
+
+/// Serves until the agent's end.
+pub(crate) fn serve(agent: &Arc<Agent>, listener: &UnixListener) {
+    let peers = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept a connection");
+                std::thread::sleep(Duration::from_millis(10)); // out of descriptors: do not spin
+                continue;
+            }
+        };
+        if peers.fetch_add(1, Ordering::Relaxed) >= PEERS {
+            peers.fetch_sub(1, Ordering::Relaxed);
+            let error = Error::new(ErrorKind::TryAgain, format!("{PEERS} requests are being served already"));
+            let _ = answer(&stream, &Reply::Error(error));
+            continue;
+        }
+        let (agent, here) = (agent.clone(), peers.clone());
+        let spawned = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            if let Err(error) = talk(&agent, &stream) {
+                tracing::debug!(%error, "a peer went away");
+            }
+            here.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = spawned {
+            peers.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(%error, "failed to start a thread for a peer");
+        }
+    }
+}
+
+fn talk(agent: &Arc<Agent>, stream: &UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
+    if !credentials.uid.is_root() {
+        let error = Error::new(ErrorKind::Invalid, "only root may speak to the agent");
+        return answer(stream, &Reply::Error(error));
+    }
+    let mut line = Vec::with_capacity(1024);
+    let limit = u64::try_from(REQUEST_LIMIT).unwrap_or(u64::MAX);
+    BufReader::new(stream).take(limit + 1).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(());
+    }
+    let reply = if line.len() > REQUEST_LIMIT {
+        Reply::Error(Error::new(ErrorKind::Invalid, format!("the request exceeds {REQUEST_LIMIT} bytes")))
+    } else {
+        match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => perform(agent, request),
+            Err(error) => Reply::Error(
+                Error::new(ErrorKind::Invalid, format!("the request is not understood: {error}"))
+                    .hint("plugin, command and agent must be of one version: `weft install` renews them all"),
+            ),
+        }
+    };
+    answer(stream, &reply)
+}
+
+fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
+    let mut text = serde_json::to_vec(reply).map_err(io::Error::other)?;
+    text.push(b'\n');
+    stream.write_all(&text)
+}
+
+fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
+    let mut engine = agent.engine();
+    let done = |commands: Vec<String>| Reply::Done { commands };
+    let result = match request {
+        Request::Attach(wish) => engine.attach(&wish).map(|a| Reply::Attached(Box::new(a))),
+        Request::Detach(request) => engine.detach(&request).map(done),
+        Request::Check(request) => engine.check(&request).map(Reply::Checked),
+        Request::Collect(request) => engine.collect(&request).map(Reply::Collected),
+        Request::Ready { network } => engine.ready(&network).map(|()| done(Vec::new())),
+        Request::NetworkCreate(spec) => engine.network_create(&spec).map(|n| Reply::Network(Box::new(n))),
+        Request::NetworkRemove { name, explain } => engine.network_remove(&name, explain).map(done),
+        Request::NetworkList => Ok(Reply::Networks(engine.networks())),
+        Request::Status => Ok(Reply::Status(Box::new(engine.status()))),
+        Request::Diff => engine.diff().map(Reply::Diff),
+        Request::Inventory => engine.inventory().map(Reply::Inventory),
+        Request::Plan => engine.plan_json().map(Reply::Plan),
+    };
+    result.unwrap_or_else(|error| {
+        tracing::info!(error = chain(&error), "a request was refused");
+        Reply::Error(error)
+    })
+}

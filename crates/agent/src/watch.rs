@@ -1,0 +1,111 @@
+//! Watching the kernel: what of weft's is changed or removed by others is mended within a second
+//! (invariant 8; BAR.md R4).
+//!
+//! It only rings the bell; the repair is the same read, diff and apply as at start.
+
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use weft_kernel::netlink::{Error, Family, Message, Socket};
+use weft_kernel::nft;
+use weft_kernel::rtnl::{address, link, neighbour, route};
+
+use crate::agent::Agent;
+use crate::chain;
+
+/// Multicast groups of linux/rtnetlink.h: link, neighbour, IPv4 and IPv6 addresses and routes.
+const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// Room for the events of a thousand links that vanish at once.
+const ROOM: i32 = 4 << 20;
+
+/// Sockets on which events arrive.
+pub(crate) struct Watch {
+    route: Socket,
+    netfilter: Socket,
+}
+
+/// Something that happened to an object that could be weft's; the engine knows whether it matters.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A link went away, or its description changed.
+    Link(link::Described, bool),
+    /// A route was deleted.
+    RouteGone(route::Described),
+    /// A neighbour was deleted.
+    NeighbourGone(neighbour::Described),
+    /// An address was deleted.
+    AddressGone(address::Described),
+    /// One of weft's tables was changed by another hand.
+    Rules,
+}
+
+impl Watch {
+    /// Subscribes. To be called before the first sync, so that nothing falls between.
+    pub(crate) fn open() -> Result<Watch, Error> {
+        let route = Socket::open(Family::Route)?;
+        route.widen(ROOM);
+        GROUPS.iter().try_for_each(|group| route.join(*group))?;
+        let netfilter = Socket::open(Family::Netfilter)?;
+        netfilter.widen(ROOM);
+        netfilter.join(nft::GROUP)?;
+        Ok(Watch { route, netfilter })
+    }
+
+    /// Works until the agent's end. `ours` are the ports of the agent's own sockets.
+    pub(crate) fn run(mut self, agent: &Arc<Agent>, ours: &[u32]) {
+        loop {
+            let mut fds =
+                [PollFd::new(&self.route, PollFlags::IN), PollFd::new(&self.netfilter, PollFlags::IN)];
+            if poll(&mut fds, None).is_err() {
+                continue; // interrupted
+            }
+            let [route_ready, netfilter_ready] = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
+            let mut events = Vec::new();
+            if route_ready {
+                let result = self.route.receive(|m| events.extend(read(&m)));
+                lost(agent, result);
+            }
+            if netfilter_ready {
+                let tables = nft::our_tables();
+                let result = self.netfilter.receive(|m| {
+                    if !ours.contains(&m.port) && nft::concerns(&m, &tables) {
+                        events.push(Event::Rules);
+                    }
+                });
+                lost(agent, result);
+            }
+            if !events.is_empty() && agent.engine().matters(&events) {
+                agent.repair("the kernel was changed by another hand");
+            }
+        }
+    }
+}
+
+fn lost(agent: &Arc<Agent>, result: Result<(), Error>) {
+    match result {
+        Err(error) if error.lost_events() => agent.repair("events were lost"),
+        Err(error) => tracing::warn!(error = chain(&error), "failed to receive kernel events"),
+        Ok(()) => {}
+    }
+}
+
+fn read(message: &Message<'_>) -> Option<Event> {
+    match message.kind {
+        k if k == rtm::NEWLINK || k == rtm::DELLINK => {
+            Some(Event::Link(link::read(message)?, k == rtm::DELLINK))
+        }
+        rtm::DELROUTE => Some(Event::RouteGone(route::read(message)?)),
+        rtm::DELNEIGH => Some(Event::NeighbourGone(neighbour::read(message)?)),
+        rtm::DELADDR => Some(Event::AddressGone(address::read(message)?)),
+        _ => None,
+    }
+}
+
+/// Message types of linux/rtnetlink.h.
+mod rtm {
+    pub(super) const NEWLINK: u16 = 16;
+    pub(super) const DELLINK: u16 = 17;
+    pub(super) const DELADDR: u16 = 21;
+    pub(super) const DELROUTE: u16 = 25;
+    pub(super) const DELNEIGH: u16 = 29;
+}

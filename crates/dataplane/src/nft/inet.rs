@@ -1,0 +1,187 @@
+//! The table `inet weft`: IP packets of routed wires, of bridges, and of the host itself.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use weft_kernel::nft::{
+    Base, Chain, Compare, Declaration, Expr, Field, Hook, Item, Key, Kind, Operand, Reject, Right, Rule, SetRef,
+    Table, Type, Value, Verdict,
+};
+use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, device_group, wire_group};
+use weft_model::Mode;
+use weft_plan::Plan;
+
+use super::guard::{GUARD4, GUARD6};
+
+/// Before connection tracking (linux/netfilter_ipv4.h NF_IP_PRI_RAW), so that a forged packet leaves no trace there.
+const RAW: i32 = -300;
+/// NF_IP_PRI_FILTER.
+const FILTER: i32 = 0;
+/// NF_IP_PRI_NAT_SRC.
+const SRCNAT: i32 = 100;
+
+/// Bits of `ct state` (linux/netfilter/nf_conntrack_common.h): 1 invalid, 2 established, 4 related.
+const INVALID: u32 = 1;
+const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+/// `ct status dnat` (IPS_DST_NAT).
+const DNAT: u32 = 1 << 5;
+
+/// Groups that may talk to each other: a network's with itself.
+const JOINED: &str = "joined";
+/// Subnets whose packets leave with the host's address.
+const MASQUERADE4: &str = "masquerade4";
+const MASQUERADE6: &str = "masquerade6";
+
+/// Where clouds answer with their secrets.
+const METADATA4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const METADATA6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+pub(super) fn fill(plan: &Plan, table: &mut Table) {
+    sets(plan, table);
+    let mut chain = |name: &str, base: Option<Base>, rules: Vec<Rule>| {
+        table.chains.insert(name.to_owned(), Chain { base, rules });
+    };
+    let hook = |kind, hook, priority| Some(Base::new(kind, hook, priority));
+    chain("raw", hook(Kind::Filter, Hook::Prerouting, RAW), raw());
+    chain("from_wire", None, from_wire());
+    chain("input", hook(Kind::Filter, Hook::Input, FILTER), input());
+    chain("forward", hook(Kind::Filter, Hook::Forward, FILTER), forward());
+    chain("from_workload", None, from_workload(plan));
+    chain("to_workload", None, to_workload());
+    chain("postrouting", hook(Kind::Nat, Hook::Postrouting, SRCNAT), postrouting());
+}
+
+fn sets(plan: &Plan, table: &mut Table) {
+    let mut joined = Declaration::set(&[Type::IfGroup, Type::IfGroup]).empty();
+    let mut masquerade4 = Declaration::set(&[Type::Ipv4]).intervals().empty();
+    let mut masquerade6 = Declaration::set(&[Type::Ipv6]).intervals().empty();
+    for network in plan.networks.values() {
+        let group = match network.mode {
+            Mode::Routed => wire_group(network.id),
+            Mode::Bridge => device_group(network.id),
+        };
+        joined.elements.insert([Value::group(group), Value::group(group)].into(), None);
+        if network.masquerade {
+            for subnet in &network.subnets {
+                let set = if matches!(subnet, IpNet::V4(_)) { &mut masquerade4 } else { &mut masquerade6 };
+                set.elements.insert(Key(vec![Item::net(*subnet)]), None);
+            }
+        }
+    }
+    table.sets.insert(JOINED.to_owned(), joined);
+    table.sets.insert(MASQUERADE4.to_owned(), masquerade4);
+    table.sets.insert(MASQUERADE6.to_owned(), masquerade6);
+}
+
+/// A refusal that is counted under its reason.
+pub(super) fn refuse(matches: impl IntoIterator<Item = Expr>, how: Expr, reason: &str) -> Rule {
+    Rule::new(matches.into_iter().chain([Expr::Counter, how])).comment(reason)
+}
+
+/// The link's group is that of a workload's wire.
+pub(super) fn from_a_wire() -> Expr {
+    Expr::bits(Field::IifGroup, GROUP_MASK | DEVICE, GROUP)
+}
+
+fn ours(field: Field) -> Expr {
+    Expr::bits(field, GROUP_MASK, GROUP)
+}
+
+fn not_ours(field: Field) -> Expr {
+    let left = Operand::masked(field, GROUP_MASK);
+    Expr::Match { left, compare: Compare::Ne, right: Right::Value(Value::group(GROUP)) }
+}
+
+fn raw() -> Vec<Rule> {
+    let lo = weft_kernel::nft::IfName::new("lo").expect("lo is a valid name");
+    let outside = || Expr::compare(Field::IifName, Compare::Ne, lo);
+    let loopback = Expr::masked(Field::IpDaddr, Ipv4Addr::new(255, 0, 0, 0), Ipv4Addr::new(127, 0, 0, 0));
+    let reason = "loopback address from outside";
+    vec![
+        refuse([outside(), loopback], Expr::drop(), reason),
+        refuse([outside(), Expr::eq(Field::Ip6Daddr, Ipv6Addr::LOCALHOST)], Expr::drop(), reason),
+        Rule::new([from_a_wire(), Expr::jump("from_wire")]),
+    ]
+}
+
+/// What no workload may send, and from where it may send the rest.
+fn from_wire() -> Vec<Rule> {
+    let mut rules = forbidden();
+    let passes = |field: Field, set: &str| {
+        let key = [Field::IifName, Field::EtherSaddr, field];
+        Rule::new([Expr::lookup(&key, SetRef::hash(set)), Expr::Verdict(Verdict::Return)])
+    };
+    rules.push(passes(Field::IpSaddr, GUARD4));
+    rules.push(passes(Field::Ip6Saddr, GUARD6));
+    rules.push(refuse([], Expr::drop(), "source address is not the workload's"));
+    rules
+}
+
+/// Router advertisements, redirects and DHCP answers: what only routers and servers say.
+pub(super) fn forbidden() -> Vec<Rule> {
+    let udp_from = |port: u32| [Expr::number(Field::L4Proto, 17), Expr::number(Field::ThSport, port)];
+    vec![
+        refuse([Expr::one_of(Field::Icmpv6Type, &[134, 137])], Expr::drop(), "router advertisement or redirect from a workload"),
+        refuse([Expr::number(Field::IcmpType, 5)], Expr::drop(), "router advertisement or redirect from a workload"),
+        refuse(udp_from(67), Expr::drop(), "DHCP answer from a workload"),
+        refuse(udp_from(547), Expr::drop(), "DHCP answer from a workload"),
+    ]
+}
+
+fn input() -> Vec<Rule> {
+    // VXLAN (RFC 7348): only other hosts may hand us encapsulated packets.
+    let overlay = [ours(Field::IifGroup), Expr::number(Field::L4Proto, 17), Expr::number(Field::ThDport, 4789)];
+    vec![refuse(overlay, Expr::drop(), "overlay packet from a workload")]
+}
+
+fn forward() -> Vec<Rule> {
+    vec![
+        Rule::new([ours(Field::IifGroup), Expr::jump("from_workload")]),
+        Rule::new([ours(Field::OifGroup), Expr::jump("to_workload")]),
+    ]
+}
+
+fn from_workload(plan: &Plan) -> Vec<Rule> {
+    let prohibited = || Expr::Reject(Reject::ADMIN_PROHIBITED);
+    let mut rules = vec![
+        Rule::new([
+            Expr::lookup(&[Field::IifGroup, Field::OifGroup], SetRef::hash(JOINED)),
+            Expr::accept(),
+        ]),
+        refuse([ours(Field::OifGroup)], prohibited(), "networks are isolated from each other"),
+    ];
+    if plan.block_metadata {
+        let reason = "metadata address is closed to workloads";
+        rules.push(refuse([Expr::eq(Field::IpDaddr, METADATA4)], prohibited(), reason));
+        rules.push(refuse([Expr::eq(Field::Ip6Daddr, METADATA6)], prohibited(), reason));
+    }
+    // Only here: a packet that conntrack cannot place is not translated either, and would show the
+    // workload's own address outside. Elsewhere dropping such packets does harm (PAINS.md 9).
+    rules.push(refuse(
+        [Expr::any_bit(Field::CtState, INVALID)],
+        Expr::drop(),
+        "packet of no known connection would leave untranslated",
+    ));
+    rules.push(Rule::new([Expr::accept()]));
+    rules
+}
+
+/// From outside: answers, and what was published.
+fn to_workload() -> Vec<Rule> {
+    vec![
+        Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::accept()]),
+        Rule::new([Expr::any_bit(Field::CtStatus, DNAT), Expr::accept()]),
+        refuse([], Expr::drop(), "not published to the outside"),
+    ]
+}
+
+fn postrouting() -> Vec<Rule> {
+    let lo = weft_kernel::nft::IfName::new("lo").expect("lo is a valid name");
+    let leaves = || [not_ours(Field::OifGroup), Expr::compare(Field::OifName, Compare::Ne, lo)];
+    let masquerade = |field: Field, set: &str| {
+        let from = Expr::lookup(&[field], SetRef::interval(set));
+        // Random ports: two CPUs that choose at once rarely choose the same one (kubernetes#56903).
+        Rule::new(leaves().into_iter().chain([from, Expr::Masquerade { fully_random: true }]))
+    };
+    vec![masquerade(Field::IpSaddr, MASQUERADE4), masquerade(Field::Ip6Saddr, MASQUERADE6)]
+}
