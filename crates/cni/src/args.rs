@@ -90,7 +90,8 @@ fn truth(value: &str) -> Result<bool, ArgsError> {
 /// The names of Kubernetes' objects end in comments and log lines: nothing but what they may consist of.
 fn label(key: &'static str, value: &str) -> Result<String, ArgsError> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if value.len() <= 253 && value.bytes().all(good) {
+    let starts_well = value.bytes().next().is_none_or(|b| b.is_ascii_alphanumeric());
+    if value.len() <= 253 && starts_well && value.bytes().all(good) {
         return Ok(value.to_owned());
     }
     Err(ArgsError::Value { key, value: shown(value), wanted: "a name that Kubernetes gives" })
@@ -137,6 +138,7 @@ mod tests {
             ("IgnoreUnknown=maybe", "IgnoreUnknown: 'maybe' is not 1, true, 0 or false"),
             ("FOO", "'FOO' is not of the form KEY=VALUE"),
             ("IP=here", "IP: 'here' is not an IP address"),
+            ("K8S_POD_UID=..", "K8S_POD_UID: '..' is not a name that Kubernetes gives"),
             ("K8S_POD_NAME=a/../b", "K8S_POD_NAME: 'a/../b' is not a name that Kubernetes gives"),
             (
                 "MAC=ff:ff:ff:ff:ff:ff",

@@ -28,7 +28,7 @@ containers to weft networks; it is not meant to be run by hand.
 
   1. It is installed as /opt/cni/bin/weft, and the agent runs: systemctl start weft
   2. A file such as /etc/cni/net.d/10-weft.conflist names it:
-     { \"cniVersion\": \"1.0.0\", \"name\": \"weft\", \"plugins\": [ { \"type\": \"weft\", \"network\": \"default\" } ] }
+     { \"cniVersion\": \"1.1.0\", \"name\": \"weft\", \"plugins\": [ { \"type\": \"weft\", \"network\": \"default\" } ] }
   3. To see whether it would work:
      echo '{\"cniVersion\":\"1.1.0\",\"name\":\"weft\",\"type\":\"weft\"}' | CNI_COMMAND=STATUS /opt/cni/bin/weft
 
@@ -39,12 +39,12 @@ For a container by hand: weft run. For the state of this host: weft status.
 pub fn run(env: &Env, host: &Host, streams: &mut Streams<'_>) -> ExitCode {
     let (mut stdin, mut notes) = (Vec::new(), Vec::new());
     let done = obey(env, host, streams.stdin, streams.terminal, &mut stdin, &mut notes);
-    if streams.terminal && matches!(done, Err(Failure::Env(EnvError::NoCommand))) {
-        notes.push(HELP.to_owned());
-    }
+    // Nobody may be listening on stderr; the work is done all the same.
     for note in &notes {
-        // Nobody may be listening; the work is done all the same.
-        let _ = writeln!(streams.stderr, "weft: {}", note.trim_end());
+        let _ = writeln!(streams.stderr, "weft: {note}");
+    }
+    if streams.terminal && matches!(done, Err(Failure::Env(EnvError::NoCommand))) {
+        let _ = streams.stderr.write_all(HELP.as_bytes());
     }
     let (text, code) = match done {
         Ok(text) => (text, ExitCode::SUCCESS),

@@ -10,7 +10,7 @@ const FULL: [(&str, &str); 4] = [
 ];
 
 fn with(name: &str, value: &str) -> Env {
-    Env::new(FULL.map(|(k, v)| (k, if k == name { value } else { v }).into()))
+    Env::new(FULL.map(|(k, v)| (k, if k == name { value } else { v })))
 }
 
 #[test]

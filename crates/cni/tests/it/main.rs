@@ -4,6 +4,7 @@
 
 mod add;
 mod agent;
+mod binary;
 mod check;
 mod del;
 mod gc;
