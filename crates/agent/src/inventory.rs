@@ -72,8 +72,8 @@ fn former_settings(config: &Config) -> Vec<Change> {
     if !paths.state_dir.exists() {
         return Vec::new();
     }
-    let Ok((store, _)) = Embedded::open(&paths, &clock::boot_id()) else { return Vec::new() };
-    let Ok(loaded) = weft_store::Store::load(&store) else { return Vec::new() };
+    let Ok((mut store, _)) = Embedded::open(&paths, &clock::boot_id()) else { return Vec::new() };
+    let Ok(loaded) = weft_store::Store::load(&mut store) else { return Vec::new() };
     let restore = |(path, value)| Some((Sysctl::from_record(&path)?, value));
     let mut settings: Vec<(Sysctl, String)> = loaded.sysctls.into_iter().filter_map(restore).collect();
     // Forwarding goes off before uplinks believe routers less, or the routes learnt from them would go.

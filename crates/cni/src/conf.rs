@@ -10,7 +10,7 @@ mod runtime;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use weft_model::{ContainerId, IfName, NetworkName, api};
+use weft_model::{ContainerId, IfName, NetworkName, Owner, api};
 
 pub use error::ConfError;
 pub use runtime::RuntimeConfig;
@@ -27,6 +27,8 @@ pub(crate) const LIMIT: usize = 1 << 20;
 /// What every command needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Essentials {
+    /// On whose behalf: the configuration's `name`, as far as it is legible.
+    pub owner: Owner,
     /// The weft network.
     pub network: NetworkName,
     /// The agent's socket.
@@ -115,6 +117,7 @@ impl Essentials {
     fn lenient(root: &Object<'_>) -> Result<Essentials, ConfError> {
         let or = |key, default: &str| path(root, key, default).unwrap_or_else(|_| default.into());
         Ok(Essentials {
+            owner: name(root).map(Owner::cni).unwrap_or_default(),
             network: network(root)?,
             socket: or("socket", api::SOCKET),
             journal: or("journal", api::JOURNAL),
@@ -124,6 +127,7 @@ impl Essentials {
 
     fn strict(root: &Object<'_>) -> Result<Essentials, ConfError> {
         Ok(Essentials {
+            owner: Owner::cni(name(root)?),
             network: network(root)?,
             socket: path(root, "socket", api::SOCKET)?,
             journal: path(root, "journal", api::JOURNAL)?,
@@ -201,12 +205,12 @@ fn version_for(root: &Object<'_>, command: Command) -> Result<SpecVersion, ConfE
 }
 
 /// CNI SPEC.md 1.1.0, section 1: an alphanumeric character, then alphanumerics, `_`, `.` and `-`.
-fn name(root: &Object<'_>) -> Result<(), FieldError> {
+fn name<'a>(root: &Object<'a>) -> Result<&'a str, FieldError> {
     let field = root.require("name")?;
     let text = field.text()?;
     let good = |(i, b): (usize, u8)| b.is_ascii_alphanumeric() || (i > 0 && matches!(b, b'_' | b'.' | b'-'));
     if !text.is_empty() && text.len() <= 255 && text.bytes().enumerate().all(good) {
-        return Ok(());
+        return Ok(text);
     }
     Err(field.not("a network name: [a-zA-Z0-9] first, then [a-zA-Z0-9_.-], at most 255 bytes"))
 }

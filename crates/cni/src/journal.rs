@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fdatasync, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
-use weft_model::AttachmentId;
 use weft_model::api::Detach;
 
 /// Why word could not be left.
@@ -44,16 +43,9 @@ pub enum JournalError {
     },
 }
 
-/// The name of an attachment's entry. Only the last part may hold an `@`, so it can be taken apart again;
-/// it has at most 213 bytes.
-#[must_use]
-pub fn entry_name(id: &AttachmentId) -> String {
-    format!("{}@{}@{}.json", id.network, id.container, id.ifname)
-}
-
 pub(crate) fn write(dir: &Path, detach: &Detach) -> Result<(), JournalError> {
     let fd = open(dir)?;
-    let name = entry_name(&detach.id);
+    let name = detach.id.journal_entry();
     write_entry(&fd, &name, detach).map_err(|source| JournalError::Write {
         dir: dir.to_owned(),
         name,

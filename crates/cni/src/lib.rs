@@ -26,7 +26,7 @@ pub use conf::{Conf, ConfError, Dns, Essentials, GcConf, RuntimeConfig};
 pub use env::{Command, Env, EnvError};
 pub use field::FieldError;
 pub use host::Host;
-pub use journal::{JournalError, entry_name};
+pub use journal::JournalError;
 pub use result::{CniResult, Interface, Ip, Route, RouteAttributes};
 pub use run::{Streams, run};
 pub use version::{SpecVersion, UnknownVersion};

@@ -13,7 +13,7 @@ use crate::address::AddressRange;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
-use crate::workload::{AttachmentId, Phase, PodIdentity};
+use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -69,6 +69,9 @@ pub enum Request {
 pub struct Attach {
     /// Network, container and interface name.
     pub id: AttachmentId,
+    /// On whose behalf.
+    #[serde(default)]
+    pub owner: Owner,
     /// The namespace's file, such as `/run/netns/x`.
     pub netns: PathBuf,
     /// Wanted addresses; each must lie in one of the network's subnets and be free.
@@ -117,6 +120,8 @@ pub struct Detach {
 pub struct Collect {
     /// The network to clean.
     pub network: NetworkName,
+    /// Whose attachments; those of others are not touched.
+    pub owner: Owner,
     /// Attachments in use. `None` (no list was given) removes only what belongs to vanished namespaces.
     pub keep: Option<Vec<(ContainerId, IfName)>>,
 }

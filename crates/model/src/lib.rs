@@ -14,5 +14,5 @@ pub use address::AddressRange;
 pub use mac::Mac;
 pub use name::{ContainerId, IfName, InvalidName, NetworkName, NodeName};
 pub use network::{Mode, Network, NetworkId};
-pub use workload::{AttachmentId, Netns, Phase, PodIdentity, Workload};
+pub use workload::{AttachmentId, Netns, Owner, Phase, PodIdentity, Workload};
 pub use world::{Node, World};

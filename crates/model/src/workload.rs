@@ -20,6 +20,15 @@ pub struct AttachmentId {
     pub ifname: IfName,
 }
 
+impl AttachmentId {
+    /// The name of the journal's entry for this attachment. Names may contain `@`, but only the last may:
+    /// split it at the first two.
+    #[must_use]
+    pub fn journal_entry(&self) -> String {
+        format!("{}@{}@{}.json", self.network, self.container, self.ifname)
+    }
+}
+
 impl std::fmt::Display for AttachmentId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}/{}", self.network, self.container, self.ifname)
@@ -34,6 +43,26 @@ pub struct Netns {
     pub path: PathBuf,
     /// Inode of the namespace on nsfs; 0 when it is not known (state rebuilt from the kernel).
     pub inode: u64,
+}
+
+/// On whose behalf an attachment was made: only its owner's garbage collection may remove it. `weft` for
+/// people, `cni:NAME` for the CNI configuration of that name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Owner(pub String);
+
+impl Default for Owner {
+    fn default() -> Owner {
+        Owner("weft".to_owned())
+    }
+}
+
+impl Owner {
+    /// A runtime's CNI configuration, by its `name`.
+    #[must_use]
+    pub fn cni(name: &str) -> Owner {
+        Owner(format!("cni:{name}"))
+    }
 }
 
 /// Who the workload is to Kubernetes, from `CNI_ARGS`.
@@ -66,6 +95,9 @@ pub enum Phase {
 pub struct Workload {
     /// Its identity.
     pub id: AttachmentId,
+    /// On whose behalf it was made.
+    #[serde(default)]
+    pub owner: Owner,
     /// How far it has come.
     pub phase: Phase,
     /// The namespace it lives in.

@@ -98,6 +98,7 @@ impl Engine {
         let elsewhere = |w: &&Workload| w.netns.inode == netns.inode() && w.default_route;
         Ok(Workload {
             id: wish.id.clone(),
+            owner: wish.owner.clone(),
             phase: Phase::Pending,
             netns: weft_model::Netns { path: wish.netns.clone(), inode: netns.inode() },
             host_end,
@@ -155,7 +156,7 @@ impl Engine {
         let _ = self.kernel.reap();
         self.remove(&planned.id);
         self.give_back(&planned.id);
-        if let Err(error) = self.record(vec![Write::RemoveWorkload(planned.id.clone())]) {
+        if let Err(error) = self.record(vec![Write::RemoveWorkload { id: planned.id.clone(), freed: Vec::new(), at: clock::now() }]) {
             tracing::warn!(%error, "failed to record that an attach was undone");
         }
     }
@@ -163,7 +164,7 @@ impl Engine {
     /// Frees addresses that nobody has used.
     pub(super) fn give_back(&mut self, id: &AttachmentId) {
         if let Some(addresses) = self.addresses.get_mut(&id.network) {
-            addresses.release(id);
+            addresses.free(id, clock::now());
         }
     }
 

@@ -34,15 +34,9 @@ impl Engine {
         fault::point(OPERATION);
         // The record first: killed from here on, the next agent finds a wire that nobody wants.
         let now = clock::now();
-        let resting = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
+        let freed = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
         let removed = self.remove(id);
-        let mut writes = vec![Write::RemoveWorkload(id.clone())];
-        writes.extend(resting.iter().map(|address| Write::Rest {
-            network: id.network.clone(),
-            address: *address,
-            freed_at: now,
-        }));
-        if let Err(error) = self.record(writes) {
+        if let Err(error) = self.record(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]) {
             if let Some(workload) = removed {
                 if let Some(addresses) = self.addresses.get_mut(&id.network) {
                     let _ = addresses.restore(id, &workload.addresses);
@@ -87,7 +81,7 @@ impl Engine {
             return;
         }
         self.remove(id);
-        if let Err(error) = self.record(vec![Write::RemoveWorkload(id.clone())]) {
+        if let Err(error) = self.record(vec![Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() }]) {
             tracing::warn!(%error, %id, "failed to forget an attachment");
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux, ReadError, State};
-use weft_model::{AttachmentId, Network, Node, Phase, Workload, World};
+use weft_model::{AttachmentId, Network, Node, Owner, Phase, Workload, World};
 use weft_plan::address::Addresses;
 use weft_store::{Embedded, Loaded, Store, StoreError, Write};
 
@@ -38,7 +38,7 @@ impl Engine {
     pub fn start(config: &Config, reaper: Sender<Retired>) -> Result<Engine, StartError> {
         let mut kernel = Linux::open().map_err(StartError::Kernel)?;
         let paths = weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
-        let (store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
+        let (mut store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
         let loaded = store.load().map_err(StartError::Store)?;
         let found = kernel.read(&[]).map_err(StartError::Read)?;
         let facts = host::facts().map_err(StartError::Kernel)?;
@@ -63,8 +63,9 @@ impl Engine {
             started: Instant::now(),
             health: Vec::new(),
         };
-        for problem in opened.problems() {
-            tracing::warn!(problem, "the store was damaged; what the kernel still shows is taken from there");
+        tracing::debug!(?opened, "opened the store");
+        for record in &loaded.unreadable {
+            tracing::warn!(kind = record.kind, key = record.key, why = record.why, "a record makes no sense and is left alone");
         }
         engine.adopt_networks(&loaded, &found);
         engine.adopt_workloads(loaded, &found);
@@ -73,7 +74,7 @@ impl Engine {
 
     /// Networks as declared, and those of which only the kernel knows any more.
     fn adopt_networks(&mut self, loaded: &Loaded, found: &State) {
-        self.world.networks = loaded.networks.iter().map(|n| (n.name.clone(), n.clone())).collect();
+        self.world.networks = loaded.networks.clone();
         let mut writes = Vec::new();
         for network in found.links.values().filter_map(|l| weft_dataplane::network::read_alias(l.alias.as_ref()?)) {
             let known = self.world.networks.values().any(|n| n.name == network.name || n.id == network.id);
@@ -97,7 +98,7 @@ impl Engine {
     fn adopt_workloads(&mut self, loaded: Loaded, found: &State) {
         let finished = finished_wires(found);
         let mut writes = Vec::new();
-        for mut workload in loaded.workloads {
+        for mut workload in loaded.workloads.into_values() {
             let complete = finished.get(&workload.id).is_some_and(|name| *name == workload.host_end);
             match workload.phase {
                 Phase::Ready => {}
@@ -105,7 +106,7 @@ impl Engine {
                 Phase::Pending => {
                     // Whoever asked for it got no answer: it is undone, the sync removes what there is.
                     tracing::info!(id = %workload.id, "an attach was cut short; it is undone");
-                    writes.push(Write::RemoveWorkload(workload.id));
+                    writes.push(undone(workload.id));
                     continue;
                 }
             }
@@ -122,7 +123,7 @@ impl Engine {
                 self.adopt(workload, &mut writes);
             }
         }
-        for (network, address, freed_at) in loaded.resting {
+        for ((network, address), freed_at) in loaded.resting {
             if let Some(addresses) = self.addresses.get_mut(&network) {
                 addresses.restore_resting(address, freed_at);
             }
@@ -139,7 +140,7 @@ impl Engine {
         match restored {
             Some(Err(error @ weft_plan::address::AddressError::Taken { .. })) => {
                 tracing::error!(error = chain(&error), id = %workload.id, "two records hold one address; the later is dropped");
-                writes.push(Write::RemoveWorkload(workload.id));
+                writes.push(undone(workload.id));
             }
             // Addresses from elsewhere (delegated IPAM) are in no pool; a network that is gone has none.
             _ => self.insert(workload),
@@ -155,14 +156,18 @@ impl Engine {
             .state
             .sysctls
             .iter()
-            .filter(|(key, _)| !key.link().is_some_and(ours) && !known.iter().any(|(k, _)| k == key.path()))
+            .filter(|(key, _)| !key.link().is_some_and(ours) && !known.contains_key(key.path()))
             .filter_map(|(key, value)| {
                 let former = weft_kernel::sysctl::read(key).ok().flatten()?;
-                (former != *value).then(|| Write::PutSysctl { key: key.path().to_owned(), value: former })
+                (former != *value).then(|| Write::KeepSysctl { key: key.path().to_owned(), value: former })
             })
             .collect();
         if writes.is_empty() { Ok(()) } else { self.store.commit(&writes) }
     }
+}
+
+fn undone(id: AttachmentId) -> Write {
+    Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() }
 }
 
 /// Wires that bear the mark of completion, by attachment.
@@ -197,6 +202,7 @@ fn rebuild(
     };
     Some(Workload {
         id: id.clone(),
+        owner: Owner::default(),
         phase: Phase::Ready,
         netns: weft_model::Netns { path: namespaces.get(&inode).cloned().unwrap_or_default(), inode },
         host_end: host_end.clone(),

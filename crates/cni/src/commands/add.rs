@@ -27,6 +27,7 @@ pub(crate) fn add(call: &Call<'_>, notes: &mut Vec<String>) -> Result<String, Fa
     ips.extend(args.ips.iter().copied());
     let mut attach = Attach {
         id: AttachmentId { network: conf.essentials.network.clone(), container, ifname },
+        owner: conf.essentials.owner.clone(),
         netns,
         ips: in_order_without_repetition(ips),
         ranges: conf.runtime.ranges.clone(),

@@ -13,6 +13,7 @@ fn the_smallest_configuration_means_the_defaults() {
     let conf = parse(&json!({"cniVersion": "1.0.0", "name": "n", "type": "weft"})).unwrap();
     assert_eq!(conf.version, SpecVersion::V1_0_0);
     let defaults = Essentials {
+        owner: Owner::cni("n"),
         network: "default".parse().unwrap(),
         socket: api::SOCKET.into(),
         journal: api::JOURNAL.into(),

@@ -1,6 +1,6 @@
 //! Names of entries; what is written is tested with whole calls.
 
-use super::*;
+use weft_model::AttachmentId;
 
 fn id(network: &str, container: &str, ifname: &str) -> AttachmentId {
     AttachmentId {
@@ -12,7 +12,7 @@ fn id(network: &str, container: &str, ifname: &str) -> AttachmentId {
 
 #[test]
 fn a_name_can_be_taken_apart_again() {
-    let name = entry_name(&id("app", "abc", "a@b"));
+    let name = id("app", "abc", "a@b").journal_entry();
     assert_eq!(name, "app@abc@a@b.json");
     let parts: Vec<_> = name.strip_suffix(".json").unwrap().splitn(3, '@').collect();
     assert_eq!(parts, ["app", "abc", "a@b"]);
@@ -20,7 +20,7 @@ fn a_name_can_be_taken_apart_again() {
 
 #[test]
 fn the_longest_name_fits_a_file_system() {
-    let longest = entry_name(&id(&"n".repeat(63), &"c".repeat(128), &"i".repeat(15)));
+    let longest = id(&"n".repeat(63), &"c".repeat(128), &"i".repeat(15)).journal_entry();
     assert_eq!(longest.len(), 213);
     assert!(format!(".{longest}.{}", u32::MAX).len() <= 255);
 }

@@ -7,7 +7,7 @@ use crate::agent::{Agent, done};
 use crate::scene::Scene;
 
 fn kept(agent: &Agent) -> Option<Vec<(String, String)>> {
-    let Request::Collect(Collect { network, keep }) = agent.asked() else { panic!() };
+    let Request::Collect(Collect { network, owner, keep }) = agent.asked() else { panic!() };
     assert_eq!(network.as_str(), "app");
     keep.map(|keep| keep.into_iter().map(|(c, i)| (c.into(), i.into())).collect())
 }
