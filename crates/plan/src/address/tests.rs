@@ -299,7 +299,7 @@ fn a_free_address_of_a_later_alternative_comes_before_a_resting_one() {
     assert_eq!(addresses.allocate(&wish(&third), 1).unwrap()[0].addr(), ip("10.1.0.9"));
 }
 
-/// A debug build on a shared machine gets ten times the bound; the bound itself is for a release build.
+/// The bounds are for a debug build on a busy machine; a scan per allocation would take minutes.
 #[test]
 fn sixty_thousand_allocations_in_a_full_subnet_are_quick() {
     let mut addresses = Addresses::new(&network(Some("10.1.0.0/16"), Some("fd00::/64")));
@@ -318,5 +318,5 @@ fn sixty_thousand_allocations_in_a_full_subnet_are_quick() {
     println!(
         "60,000 dual-stack allocations: {filled:?}; 60,000 frees and allocations when full: {churned:?}"
     );
-    assert!(filled < Duration::from_secs(1) && churned < Duration::from_secs(2), "{filled:?} {churned:?}");
+    assert!(filled < Duration::from_secs(5) && churned < Duration::from_secs(10), "{filled:?} {churned:?}");
 }
