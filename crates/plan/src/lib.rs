@@ -2,6 +2,7 @@
 //!
 //! Pure, total and deterministic. Nothing here opens a file, asks the time or knows nftables.
 
+pub mod address;
 pub mod attach;
 pub mod network;
 

@@ -1,0 +1,322 @@
+//! Laws of address allocation, against a model that is too simple to be wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+use weft_model::api::{self, ErrorKind};
+use weft_model::{AddressRange, AttachmentId, Mode, Network, NetworkId};
+
+use super::*;
+
+mod errors;
+
+fn network(v4: Option<&str>, v6: Option<&str>) -> Network {
+    Network {
+        name: "app".parse().unwrap(),
+        id: NetworkId(1),
+        mode: Mode::Routed,
+        ipv4: v4.map(|net| net.parse().unwrap()),
+        ipv6: v6.map(|net| net.parse().unwrap()),
+        mtu: None,
+        masquerade: true,
+    }
+}
+
+fn id(n: u32) -> AttachmentId {
+    AttachmentId {
+        network: "app".parse().unwrap(),
+        container: format!("c{n}").parse().unwrap(),
+        ifname: "eth0".parse().unwrap(),
+    }
+}
+
+fn any(id: &AttachmentId) -> Wish<'_> {
+    Wish { id, ips: &[], ranges: &[] }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn range(subnet: &str, start: &str, end: &str) -> AddressRange {
+    let end_of = |text: &str| (!text.is_empty()).then(|| ip(text));
+    AddressRange { subnet: subnet.parse().unwrap(), start: end_of(start), end: end_of(end), gateway: None }
+}
+
+/// Maps and full scans instead of runs and queues.
+#[derive(Default)]
+struct Model {
+    used: BTreeMap<IpAddr, AttachmentId>,
+    freed: BTreeMap<IpAddr, u64>,
+}
+
+impl Model {
+    fn resting(&self, address: IpAddr, now: u64) -> bool {
+        self.freed.get(&address).is_some_and(|at| now <= at + REST)
+    }
+
+    /// Whether `given` is what a request of this family may get from `places` at second `now`.
+    fn permits(&self, given: IpAddr, places: &[IpAddr], now: u64) -> Result<(), String> {
+        if !places.contains(&given) {
+            return Err(format!("{given} was not among the usable addresses"));
+        }
+        if let Some(by) = self.used.get(&given) {
+            return Err(format!("{given} was given twice, first to {by}"));
+        }
+        if !self.resting(given, now) {
+            return Ok(());
+        }
+        let others = || places.iter().filter(|a| !self.used.contains_key(*a));
+        if let Some(free) = others().find(|a| !self.resting(**a, now)) {
+            return Err(format!("{given} was still resting while {free} was free"));
+        }
+        let oldest = others().filter_map(|a| self.freed.get(a)).min();
+        if self.freed.get(&given) != oldest {
+            return Err(format!("{given} was not the one that had rested longest"));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Allocate { client: u32, v4: Option<u8>, v6: Option<u8>, range: Option<(u8, u8)> },
+    Free { client: u32 },
+    Wait(u64),
+    Restart,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    use prop::option::weighted;
+    let allocate = (
+        0..8u32,
+        0..6u32,
+        weighted(0.15, 0..20u8),
+        weighted(0.15, 0..20u8),
+        weighted(0.2, (0..18u8, 0..18u8)),
+    )
+        .prop_map(|(c, n, v4, v6, range)| Op::Allocate { client: c * 6 + n, v4, v6, range });
+    prop_oneof![
+        6 => allocate,
+        4 => (0..8u32, 0..6u32).prop_map(|(c, n)| Op::Free { client: c * 6 + n }),
+        2 => (0..40u64).prop_map(Op::Wait),
+        1 => Just(Op::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// Eight clients with six attachments each, interleaved at random, on a /28 and a /124.
+    #[test]
+    fn the_pools_do_what_the_model_permits(ops in prop::collection::vec(op(), 0..120)) {
+        let network = network(Some("10.1.0.16/28"), Some("fd00::10/124"));
+        let mut usable: Vec<Vec<IpAddr>> = Vec::new();
+        usable.push((18..31).map(|n| ip(&format!("10.1.0.{n}"))).collect());
+        usable.push((0x12..0x20).map(|n| ip(&format!("fd00::{n:x}"))).collect());
+        let mut addresses = Addresses::new(&network);
+        let mut model = Model::default();
+        let mut held: BTreeMap<AttachmentId, Vec<IpNet>> = BTreeMap::new();
+        let mut now = 1_000;
+        for op in ops {
+            match op {
+                Op::Wait(seconds) => now += seconds,
+                Op::Free { client } => {
+                    let freed = addresses.free(&id(client), now);
+                    let before = held.remove(&id(client)).unwrap_or_default();
+                    prop_assert_eq!(&freed, &before.iter().map(IpNet::addr).collect::<Vec<_>>());
+                    for address in freed {
+                        model.used.remove(&address);
+                        model.freed.insert(address, now);
+                    }
+                }
+                Op::Restart => {
+                    let before = addresses.status(now);
+                    addresses = Addresses::new(&network);
+                    for (id, given) in &held {
+                        addresses.restore(id, given).unwrap();
+                    }
+                    for (address, at) in &model.freed {
+                        addresses.restore_resting(*address, *at);
+                    }
+                    prop_assert_eq!(addresses.status(now), before, "restore(records) is the state before");
+                }
+                Op::Allocate { client, v4, v6, range: bounds } => {
+                    let id = id(client);
+                    let v4 = v4.map(|n| ip(&format!("10.1.0.{}", 15 + n)));
+                    let ips: Vec<IpAddr> = v4.into_iter().chain(v6.map(|n| ip(&format!("fd00::{:x}", 15 + n)))).collect();
+                    let bounds = bounds.map(|(a, b)| (format!("10.1.0.{}", 15 + a), format!("10.1.0.{}", 15 + b)));
+                    let ranges: Vec<Vec<AddressRange>> =
+                        bounds.iter().map(|(a, b)| vec![range("10.1.0.16/28", a, b)]).collect();
+                    let mut places = usable.clone();
+                    if let Some((low, high)) = &bounds {
+                        places[0].retain(|a| (ip(low)..=ip(high)).contains(a));
+                    }
+                    let before = addresses.status(now);
+                    match addresses.allocate(&Wish { id: &id, ips: &ips, ranges: &ranges }, now) {
+                        Ok(given) => {
+                            prop_assert!(!held.contains_key(&id));
+                            prop_assert_eq!(given.len(), 2, "one address of each family");
+                            for (family, net) in given.iter().enumerate() {
+                                let wanted: Vec<IpAddr> = ips.iter().copied().filter(|a| a.is_ipv4() == net.addr().is_ipv4()).collect();
+                                if wanted.is_empty() {
+                                    model.permits(net.addr(), &places[family], now).map_err(TestCaseError::fail)?;
+                                } else {
+                                    prop_assert_eq!(wanted, vec![net.addr()]);
+                                    prop_assert!(places[family].contains(&net.addr()));
+                                    prop_assert!(!model.used.contains_key(&net.addr()));
+                                }
+                            }
+                            for net in &given {
+                                model.freed.remove(&net.addr());
+                                model.used.insert(net.addr(), id.clone());
+                            }
+                            held.insert(id, given);
+                        }
+                        Err(error) => {
+                            let full = |family: usize| places[family].iter().all(|a| model.used.contains_key(a));
+                            let justified = match &error {
+                                AddressError::Exhausted { .. } => full(0) || full(1),
+                                AddressError::AlreadyAttached { .. } => held.contains_key(&id),
+                                AddressError::Taken { address, by, .. } => model.used.get(address) == Some(by),
+                                AddressError::Reserved { address, .. } | AddressError::OutsideNetwork { address, .. } =>
+                                    ips.contains(address) && !usable.iter().flatten().any(|a| a == address),
+                                AddressError::BadRange { .. } => bounds.is_some(),
+                                _ => false,
+                            };
+                            prop_assert!(justified, "{} for {:?} {:?}", error, ips, ranges);
+                            prop_assert_eq!(addresses.status(now), before, "a refusal changes nothing");
+                        }
+                    }
+                }
+            }
+            for (address, by) in &model.used {
+                prop_assert_eq!(addresses.holder(*address), Some(by));
+            }
+            let used: u64 = addresses.status(now).iter().map(|pool| pool.used).sum();
+            prop_assert_eq!(used as usize, model.used.len());
+        }
+    }
+}
+
+#[test]
+fn exhaustion_comes_exactly_at_usable_and_recovers() {
+    for (subnet, usable) in [("10.1.0.0/30", 1), ("10.1.0.0/29", 5), ("10.1.0.0/24", 253), ("fd00::/126", 2)]
+    {
+        let (v4, v6) = if subnet.contains(':') { (None, Some(subnet)) } else { (Some(subnet), None) };
+        let mut addresses = Addresses::new(&network(v4, v6));
+        assert_eq!(addresses.pools()[0].usable(), usable, "{subnet}");
+        for n in 0..usable {
+            addresses.allocate(&any(&id(n as u32)), 0).unwrap();
+        }
+        let error = addresses.allocate(&any(&id(9_999)), 0).unwrap_err();
+        let said = format!("no address is left in {subnet}: {usable} used, 0 resting, {usable} usable");
+        assert_eq!(error.to_string(), said);
+        assert_eq!(addresses.ready(), Err(error));
+        let freed = addresses.free(&id(0), 5);
+        let again = addresses.allocate(&any(&id(9_999)), 5).unwrap();
+        assert_eq!(freed, [again[0].addr()], "with nothing else left a resting address is taken");
+    }
+}
+
+#[test]
+fn subnets_without_room_give_nothing_and_do_not_panic() {
+    for subnet in ["10.1.0.0/31", "10.1.0.1/32", "fd00::/127", "fd00::1/128"] {
+        let pool = Pool::new(subnet.parse().unwrap());
+        assert_eq!(pool.usable(), 0, "{subnet}");
+    }
+}
+
+#[test]
+fn usable_saturates_in_large_subnets() {
+    assert_eq!(Pool::new("fd00::/48".parse().unwrap()).usable(), u64::MAX);
+    assert_eq!(Pool::new("::/0".parse().unwrap()).usable(), u64::MAX);
+    assert_eq!(Pool::new("0.0.0.0/0".parse().unwrap()).usable(), (1 << 32) - 3);
+}
+
+#[test]
+fn a_freed_address_rests_thirty_seconds_while_others_are_free() {
+    let mut addresses = Addresses::new(&network(Some("10.1.0.0/29"), None)); // five usable
+    for n in 0..4 {
+        addresses.allocate(&any(&id(n)), 100).unwrap();
+    }
+    assert_eq!(addresses.free(&id(0), 100), [ip("10.1.0.2")]);
+    assert_eq!(addresses.free(&id(2), 101), [ip("10.1.0.4")]);
+    assert_eq!(addresses.status(130)[0].resting, 2);
+    assert_eq!(
+        addresses.allocate(&any(&id(10)), 130).unwrap()[0].addr(),
+        ip("10.1.0.6"),
+        "the free one first"
+    );
+    assert_eq!(addresses.allocate(&any(&id(11)), 130).unwrap()[0].addr(), ip("10.1.0.2"), "then the oldest");
+    assert_eq!(addresses.free(&id(11), 131), [ip("10.1.0.2")]);
+    assert_eq!(addresses.status(132)[0].resting, 1, "10.1.0.4 has rested its 30 s");
+    assert_eq!(addresses.allocate(&any(&id(12)), 132).unwrap()[0].addr(), ip("10.1.0.4"));
+}
+
+#[test]
+fn several_blocks_serve_one_subnet() {
+    let subnet = "10.1.0.0/16".parse().unwrap();
+    let blocks = ["10.1.4.0/30", "10.1.255.252/30", "10.1.0.0/30", "10.9.0.0/30"].map(|b| b.parse().unwrap());
+    let mut addresses =
+        Addresses::with_pools("app".parse().unwrap(), vec![Pool::with_blocks(subnet, blocks.to_vec())]);
+    assert_eq!(addresses.pools()[0].usable(), 4 + 3 + 2);
+    let given: BTreeSet<IpAddr> =
+        (0..9).map(|n| addresses.allocate(&any(&id(n)), 0).unwrap()[0].addr()).collect();
+    assert_eq!(given.len(), 9);
+    for reserved in ["10.1.0.0", "10.1.0.1", "10.1.255.255"] {
+        assert!(!given.contains(&ip(reserved)), "{reserved}");
+    }
+    assert!(addresses.ready().is_err());
+}
+
+#[test]
+fn a_dual_stack_request_is_all_or_nothing() {
+    let mut addresses = Addresses::new(&network(Some("10.1.0.0/30"), Some("fd00::/64")));
+    let given = addresses.allocate(&any(&id(1)), 0).unwrap();
+    assert_eq!(given, ["10.1.0.2/30", "fd00::2/64"].map(|a| a.parse::<IpNet>().unwrap()));
+    let before = addresses.status(0);
+    assert!(matches!(addresses.allocate(&any(&id(2)), 0), Err(AddressError::Exhausted { .. })));
+    assert_eq!(addresses.status(0), before, "no IPv6 address was lost to the refusal");
+    addresses.free(&id(1), 0);
+    let next = addresses.allocate(&any(&id(2)), 0).unwrap();
+    assert_eq!(next[1].addr(), ip("fd00::3"));
+}
+
+#[test]
+fn a_free_address_of_a_later_alternative_comes_before_a_resting_one() {
+    let mut addresses = Addresses::new(&network(Some("10.1.0.0/24"), None));
+    let either =
+        [vec![range("10.1.0.0/24", "10.1.0.9", "10.1.0.9"), range("10.1.0.0/24", "10.1.0.20", "10.1.0.20")]];
+    let [first, second, third] = [1, 2, 3].map(id);
+    let wish = |id| Wish { id, ips: &[], ranges: &either };
+    assert_eq!(addresses.allocate(&wish(&first), 0).unwrap()[0].addr(), ip("10.1.0.9"));
+    addresses.free(&first, 0);
+    assert_eq!(addresses.allocate(&wish(&second), 1).unwrap()[0].addr(), ip("10.1.0.20"));
+    assert_eq!(addresses.allocate(&wish(&third), 1).unwrap()[0].addr(), ip("10.1.0.9"));
+}
+
+/// The bounds are for a debug build on a busy machine; a scan per allocation would take minutes.
+#[test]
+fn sixty_thousand_allocations_in_a_full_subnet_are_quick() {
+    let mut addresses = Addresses::new(&network(Some("10.1.0.0/16"), Some("fd00::/64")));
+    let ids: Vec<AttachmentId> = (0..60_000).map(id).collect();
+    let begin = Instant::now();
+    for id in &ids {
+        addresses.allocate(&any(id), 0).unwrap();
+    }
+    let filled = begin.elapsed();
+    let begin = Instant::now();
+    for (n, id) in ids.iter().enumerate() {
+        addresses.free(id, n as u64 / 100);
+        addresses.allocate(&any(id), n as u64 / 100).unwrap();
+    }
+    let churned = begin.elapsed();
+    println!(
+        "60,000 dual-stack allocations: {filled:?}; 60,000 frees and allocations when full: {churned:?}"
+    );
+    assert!(filled < Duration::from_secs(5) && churned < Duration::from_secs(10), "{filled:?} {churned:?}");
+}
