@@ -4,13 +4,13 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Seconds since this host was started, time asleep included; never goes back.
 #[must_use]
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     u64::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
 }
 
 /// What the kernel calls the present boot; empty where it does not say.
 #[must_use]
-pub fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map(|id| id.trim().to_owned()).unwrap_or_default()
 }

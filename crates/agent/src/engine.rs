@@ -16,7 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use weft_kernel::{Change, ChangeError, Kernel, Linux};
+use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind};
 use weft_model::{AttachmentId, IfName, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
@@ -29,7 +29,7 @@ use crate::reaper::Retired;
 pub use recover::StartError;
 
 /// World, plan, store and kernel of one host.
-pub struct Engine {
+pub(crate) struct Engine {
     here: NodeName,
     world: World,
     /// What the world makes of this host; follows every change of the world.
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// Writes down what was finished, if anything is left to write.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if !self.unwritten.is_empty()
             && let Err(error) = self.record(Vec::new())
         {
@@ -109,7 +109,7 @@ impl Engine {
 
     /// The port numbers of this engine's sockets, by which events of its own making are told.
     #[must_use]
-    pub fn ports(&self) -> [u32; 2] {
+    pub(crate) fn ports(&self) -> [u32; 2] {
         self.kernel.ports()
     }
 }

@@ -24,12 +24,12 @@ fn armed() -> Option<&'static Armed> {
 
 /// Whether a point of `operation` is armed, so that its changes are made one by one.
 #[must_use]
-pub fn watched(operation: &str) -> bool {
+pub(crate) fn watched(operation: &str) -> bool {
     armed().is_some_and(|a| a.operation == operation)
 }
 
 /// A point of an operation.
-pub fn point(operation: &str) {
+pub(crate) fn point(operation: &str) {
     if let Some(armed) = armed()
         && armed.operation == operation
         && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at

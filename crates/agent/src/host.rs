@@ -15,20 +15,20 @@ const ETHERNET: u32 = 1500;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Largest packet of the uplink, in bytes: the default route's interface, or the smallest of all others.
-    pub mtu: u32,
+    pub(crate) mtu: u32,
     /// Links with `accept_ra` = 1 on a host that does not forward IPv6 yet.
-    pub learning_links: BTreeSet<IfName>,
+    pub(crate) learning_links: BTreeSet<IfName>,
     /// Destinations that the host reaches already, weft's own aside: a network must not overlap them.
-    pub taken: Vec<IpNet>,
+    pub(crate) taken: Vec<IpNet>,
 }
 
 /// Asks the kernel of the calling thread's namespace.
 ///
 /// # Errors
 /// When netlink fails.
-pub fn facts() -> Result<Facts, Error> {
+pub(crate) fn facts() -> Result<Facts, Error> {
     let mut socket = Socket::open(Family::Route)?;
     let links = socket.dump(&link::list(), |all: &mut Vec<_>, m| all.extend(link::read(m)))?;
     let routes = socket.dump(&route::list(), |all: &mut Vec<_>, m| all.extend(route::read(m)))?;

@@ -74,7 +74,7 @@ fn former_settings(config: &Config) -> Vec<Change> {
     }
     let Ok((mut store, _)) = Embedded::open(&paths, &clock::boot_id()) else { return Vec::new() };
     let Ok(loaded) = weft_store::Store::load(&mut store) else { return Vec::new() };
-    let restore = |(path, value)| Some((Sysctl::from_record(&path)?, value));
+    let restore = |(path, value): (String, String)| Some((Sysctl::from_record(&path)?, value));
     let mut settings: Vec<(Sysctl, String)> = loaded.sysctls.into_iter().filter_map(restore).collect();
     // Forwarding goes off before uplinks believe routers less, or the routes learnt from them would go.
     settings.sort_by_key(|(key, _)| key.link().is_some());

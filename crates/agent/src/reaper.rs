@@ -19,7 +19,7 @@ const ROUND: usize = 64;
 
 /// Work for the reaper.
 #[derive(Debug)]
-pub enum Retired {
+pub(crate) enum Retired {
     /// A wire was retired; these are the removals that can wait.
     Rules(Vec<Change>),
     /// A removal failed: only a full comparison can tell what is left.
@@ -44,11 +44,11 @@ pub(crate) fn run(agent: &Arc<Agent>, work: &Receiver<Retired>, mut kernel: Linu
             }
             count += 1;
         }
-        round(agent, &mut kernel, merge(removals), resync);
+        round(agent, &mut kernel, &merge(removals), resync);
     }
 }
 
-fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: Vec<Change>, mut resync: bool) {
+fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: &[Change], mut resync: bool) {
     match kernel.reap() {
         Ok(reaped) if !reaped.foreign.is_empty() => {
             tracing::warn!(links = ?reaped.foreign, "links that are not weft's bear its group; left alone");
@@ -59,7 +59,7 @@ fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: Vec<Change>, mut resy
             resync = true;
         }
     }
-    for answer in kernel.apply(&removals) {
+    for answer in kernel.apply(removals) {
         if let Err(error) = answer {
             // A sync in between may have removed some already; rules go all or none.
             tracing::debug!(error = chain(&error), "guards were removed by somebody else");

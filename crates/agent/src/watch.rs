@@ -66,7 +66,7 @@ impl Watch {
                 lost(agent, result);
             }
             if netfilter_ready {
-                let tables = nft::our_tables();
+                let tables = weft_kernel::ours::tables();
                 let result = self.netfilter.receive(|m| {
                     if !ours.contains(&m.port) && nft::concerns(&m, &tables) {
                         events.push(Event::Rules);

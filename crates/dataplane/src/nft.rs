@@ -19,12 +19,6 @@ use weft_plan::Plan;
 
 pub use guard::{guard, guarded};
 
-/// The names of weft's tables.
-#[must_use]
-pub fn tables() -> [TableName; 3] {
-    [Family::Inet, Family::Arp, Family::Bridge].map(name)
-}
-
 fn name(family: Family) -> TableName {
     TableName::new(family, weft_kernel::ours::TABLE)
 }
@@ -37,7 +31,6 @@ pub fn ruleset(plan: &Plan) -> Tables {
     fill(Family::Inet, &|table| inet::fill(plan, table));
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
-    tables.iter_mut().for_each(|(name, table)| *table = weft_kernel::nft::canonical(name, table));
     tables
 }
 

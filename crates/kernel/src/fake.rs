@@ -11,7 +11,7 @@ use weft_model::IfName;
 use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::Refusal;
 use crate::nft;
-use crate::ours::{REAPED, is_ours};
+use crate::ours::{REAPED, is_ours, tables};
 use crate::state::{Inside, Kind, Link, Route, State, Sysctl};
 
 /// The fake. Namespaces must be declared before wires lead into them.
@@ -90,7 +90,7 @@ impl FakeKernel {
                 }
             }
             Change::InstallRules(ops) | Change::RemoveRules(ops) => {
-                nft::simulate(&mut self.host.tables, ops)?;
+                nft::fake::apply(&mut self.host.tables, ops).map_err(|(_, errno)| refused(errno))?;
             }
             Change::CreateBridge(name, link) => {
                 self.absent(name)?;
@@ -215,7 +215,7 @@ impl Kernel for FakeKernel {
         state.addresses.retain(|(name, _)| ours.contains_key(name));
         state.neighbours.retain(|(name, _), _| ours.contains_key(name));
         state.sysctls.retain(|key, _| sysctls.contains(key));
-        state.tables.retain(|name, _| nft::our_tables().contains(name));
+        state.tables.retain(|name, _| tables().contains(name));
         Ok(state)
     }
 

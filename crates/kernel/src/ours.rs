@@ -10,6 +10,8 @@
 
 use weft_model::NetworkId;
 
+use crate::nft::{Family, TableName};
+
 /// Upper half of the group of every link of weft's: "we" in ASCII.
 pub const GROUP: u32 = 0x7765_0000;
 /// Which bits of a group tell that a link is weft's.
@@ -24,6 +26,12 @@ pub const ROUTE_PROTOCOL: u8 = 119;
 pub const TABLE: &str = "weft";
 /// The first letters of the host ends of wires.
 pub const WIRE_PREFIX: &str = "weft";
+
+/// weft's nftables tables.
+#[must_use]
+pub fn tables() -> [TableName; 3] {
+    [Family::Inet, Family::Arp, Family::Bridge].map(|family| TableName::new(family, TABLE))
+}
 
 /// The group of the wires of a network.
 #[must_use]

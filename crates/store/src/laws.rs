@@ -191,6 +191,7 @@ pub fn workload(network: u8, n: u8) -> Workload {
             container: format!("c{n}").parse().expect("letters and digits"),
             ifname: "eth0".parse().expect("letters and digits"),
         },
+        owner: weft_model::Owner::default(),
         phase: Phase::Pending,
         netns: Netns { path: format!("/run/netns/c{n}").into(), inode: 4_026_532_000 + u64::from(n) },
         host_end: format!("weft{n}").parse().expect("letters and digits"),

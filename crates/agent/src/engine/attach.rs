@@ -21,7 +21,7 @@ impl Engine {
     ///
     /// # Errors
     /// With everything undone.
-    pub fn attach(&mut self, wish: &Attach) -> Result<Attached, Error> {
+    pub(crate) fn attach(&mut self, wish: &Attach) -> Result<Attached, Error> {
         let netns = self.namespace(wish)?;
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];

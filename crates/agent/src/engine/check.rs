@@ -12,7 +12,7 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such attachment, or the kernel cannot be asked.
-    pub fn check(&mut self, request: &Detach) -> Result<Vec<String>, Error> {
+    pub(crate) fn check(&mut self, request: &Detach) -> Result<Vec<String>, Error> {
         let id = &request.id;
         let Some(planned) = self.plan.workloads.get(id) else {
             return Err(Error::new(ErrorKind::NotFound, format!("{id} is not attached")));

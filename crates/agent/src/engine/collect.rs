@@ -11,7 +11,7 @@ impl Engine {
     ///
     /// # Errors
     /// The first of a removal; the others are tried all the same.
-    pub fn collect(&mut self, request: &Collect) -> Result<Vec<AttachmentId>, Error> {
+    pub(crate) fn collect(&mut self, request: &Collect) -> Result<Vec<AttachmentId>, Error> {
         let of_network = self.world.workloads.values().filter(|w| w.id.network == request.network && w.owner == request.owner);
         let doomed: Vec<AttachmentId> = match &request.keep {
             Some(keep) => of_network

@@ -17,7 +17,7 @@ impl Engine {
     ///
     /// # Errors
     /// Only when the record cannot be written; then nothing was changed.
-    pub fn detach(&mut self, request: &Detach) -> Result<Vec<String>, Error> {
+    pub(crate) fn detach(&mut self, request: &Detach) -> Result<Vec<String>, Error> {
         let id = &request.id;
         let Some(planned) = self.plan.workloads.get(id) else {
             // Its network may be gone from the plan while the record is left.
@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// Lets the reaper look for wires that were retired before this agent's time.
-    pub fn reap_later(&self) {
+    pub(crate) fn reap_later(&self) {
         self.reaper.send(Retired::Rules(Vec::new())).ok();
     }
 

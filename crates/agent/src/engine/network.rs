@@ -8,7 +8,7 @@ use weft_plan::address::{Addresses, choose_subnets, overlaps, validate_subnet};
 use weft_store::Write;
 
 use super::{Engine, no_network, random};
-use crate::{chain, clock, host};
+use crate::{chain, host};
 
 /// IPv6 demands it of every link (RFC 8200, section 5).
 const SMALLEST_IPV6: u32 = 1280;
@@ -23,7 +23,7 @@ impl Engine {
     ///
     /// # Errors
     /// With nothing changed.
-    pub fn network_create(&mut self, spec: &NetworkSpec) -> Result<NetworkStatus, Error> {
+    pub(crate) fn network_create(&mut self, spec: &NetworkSpec) -> Result<NetworkStatus, Error> {
         let network = self.declare(spec)?;
         let name = network.name.clone();
         self.world.networks.insert(name.clone(), network.clone());
@@ -55,7 +55,7 @@ impl Engine {
     ///
     /// # Errors
     /// With nothing changed.
-    pub fn network_remove(&mut self, name: &NetworkName, explain: bool) -> Result<Vec<String>, Error> {
+    pub(crate) fn network_remove(&mut self, name: &NetworkName, explain: bool) -> Result<Vec<String>, Error> {
         let network = self.world.networks.get(name).cloned().ok_or_else(|| no_network(name))?;
         let users: Vec<String> = self.world.workloads.keys().filter(|id| id.network == *name).map(ToString::to_string).collect();
         if !users.is_empty() {
@@ -86,7 +86,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`network_create`](Self::network_create).
-    pub fn default_network(&mut self) -> Result<(), Error> {
+    pub(crate) fn default_network(&mut self) -> Result<(), Error> {
         let name: NetworkName = "default".parse().expect("default is a valid name");
         if self.world.networks.contains_key(&name) {
             return Ok(());
@@ -101,8 +101,8 @@ impl Engine {
     ///
     /// # Errors
     /// Why not.
-    pub fn ready(&mut self, name: &NetworkName) -> Result<(), Error> {
-        self.addresses(name)?.ready(clock::now()).map_err(Error::from)
+    pub(crate) fn ready(&mut self, name: &NetworkName) -> Result<(), Error> {
+        self.addresses(name)?.ready().map_err(Error::from)
     }
 
     /// Checks a wish and fills in what it leaves open.

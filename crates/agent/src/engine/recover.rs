@@ -9,7 +9,7 @@ use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux, ReadError, State};
 use weft_model::{AttachmentId, Network, Node, Owner, Phase, Workload, World};
 use weft_plan::address::Addresses;
-use weft_store::{Embedded, Loaded, Store, StoreError, Write};
+use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
 use crate::reaper::Retired;
@@ -35,7 +35,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(config: &Config, reaper: Sender<Retired>) -> Result<Engine, StartError> {
+    pub(crate) fn start(config: &Config, reaper: Sender<Retired>) -> Result<Engine, StartError> {
         let mut kernel = Linux::open().map_err(StartError::Kernel)?;
         let paths = weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
         let (mut store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
@@ -63,7 +63,15 @@ impl Engine {
             started: Instant::now(),
             health: Vec::new(),
         };
-        tracing::debug!(?opened, "opened the store");
+        for condition in [&opened.declared, &opened.attachments] {
+            match condition {
+                Condition::SetAside { to, why } => {
+                    tracing::warn!(why, set_aside = ?to, "a file of the store was damaged; the kernel is asked instead");
+                }
+                Condition::Unwritable { why } => tracing::warn!(why, "the store cannot be written for now"),
+                Condition::Kept | Condition::Begun => {}
+            }
+        }
         for record in &loaded.unreadable {
             tracing::warn!(kind = record.kind, key = record.key, why = record.why, "a record makes no sense and is left alone");
         }

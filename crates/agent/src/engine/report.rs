@@ -1,7 +1,7 @@
 //! What people see: status, networks, inventory.
 
 use weft_kernel::nft;
-use weft_model::api::{self, Error, ErrorKind, NetworkStatus, Owned, Refused, Status, WorkloadStatus};
+use weft_model::api::{Error, ErrorKind, NetworkStatus, Owned, Refused, Status, WorkloadStatus};
 use weft_model::{Network, Workload};
 
 use super::Engine;
@@ -13,7 +13,7 @@ const API: u32 = 1;
 impl Engine {
     /// The host's state.
     #[must_use]
-    pub fn status(&mut self) -> Status {
+    pub(crate) fn status(&mut self) -> Status {
         let networks: Vec<Network> = self.world.networks.values().cloned().collect();
         Status {
             api: API,
@@ -32,7 +32,7 @@ impl Engine {
 
     /// All networks with their use.
     #[must_use]
-    pub fn networks(&self) -> Vec<NetworkStatus> {
+    pub(crate) fn networks(&self) -> Vec<NetworkStatus> {
         self.world.networks.values().map(|n| self.network_status(n)).collect()
     }
 
@@ -52,7 +52,7 @@ impl Engine {
     ///
     /// # Errors
     /// Never in practice: the plan is plain data with text keys.
-    pub fn plan_json(&self) -> Result<String, Error> {
+    pub(crate) fn plan_json(&self) -> Result<String, Error> {
         let plan = &self.plan;
         let workloads: Vec<_> = plan.workloads.values().collect();
         let document = serde_json::json!({
@@ -71,15 +71,15 @@ impl Engine {
     ///
     /// # Errors
     /// When the kernel cannot be read.
-    pub fn inventory(&mut self) -> Result<Vec<Owned>, Error> {
+    pub(crate) fn inventory(&mut self) -> Result<Vec<Owned>, Error> {
         crate::inventory::of(&mut self.kernel).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))
     }
 
     fn refused(&mut self) -> Vec<Refused> {
         let mut all = Vec::new();
-        for table in weft_dataplane::nft::tables() {
+        for table in weft_kernel::ours::tables() {
             match nft::counters(self.kernel.netfilter(), &table) {
-                Ok(counters) => all.extend(counters.into_iter().map(|c| api::Refused {
+                Ok(counters) => all.extend(counters.into_iter().map(|c| Refused {
                     reason: c.comment,
                     packets: c.packets,
                     bytes: c.bytes,
@@ -115,5 +115,5 @@ fn workload_status(workload: &Workload) -> WorkloadStatus {
 fn resident_kib() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
-    pages * (rustix::param::page_size() as u64 / 1024)
+    pages * (u64::try_from(rustix::param::page_size()).unwrap_or(4096) / 1024)
 }

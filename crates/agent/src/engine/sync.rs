@@ -18,7 +18,7 @@ pub(super) fn is_dead(workload: &Workload) -> bool {
 impl Engine {
     /// Reads the kernel, compares it with the plan and mends what differs. Never fails as a whole: what
     /// could not be mended is in the health report and is tried again at the next occasion.
-    pub fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         self.bury();
         let wanted = weft_dataplane::render(&self.plan);
         if let Err(error) = self.remember_settings(&wanted) {
@@ -59,7 +59,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the kernel cannot be read.
-    pub fn diff(&mut self) -> Result<Vec<String>, Error> {
+    pub(crate) fn diff(&mut self) -> Result<Vec<String>, Error> {
         Ok(self.outstanding()?.iter().flat_map(Change::commands).collect())
     }
 

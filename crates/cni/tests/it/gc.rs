@@ -8,7 +8,7 @@ use crate::scene::Scene;
 
 fn kept(agent: &Agent) -> Option<Vec<(String, String)>> {
     let Request::Collect(Collect { network, owner, keep }) = agent.asked() else { panic!() };
-    assert_eq!(network.as_str(), "app");
+    assert_eq!((network.as_str(), owner.0.as_str()), ("app", "cni:shop"));
     keep.map(|keep| keep.into_iter().map(|(c, i)| (c.into(), i.into())).collect())
 }
 

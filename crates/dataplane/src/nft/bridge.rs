@@ -40,7 +40,6 @@ fn from_port() -> Vec<Rule> {
     rules.push(Rule::new([
         Expr::number(Field::Icmpv6Type, NEIGHBOUR_ADVERTISEMENT),
         holds([Field::EtherSaddr, Field::Ip6Saddr], GUARD6),
-        holds([Field::EtherSaddr, TARGET], TARGET6),
         Expr::accept(),
     ]));
     rules.push(refuse(

@@ -24,7 +24,7 @@ pub(super) fn sets() -> [(Family, Vec<(&'static str, Declaration)>); 3] {
     [
         (Family::Inet, vec![guard4.clone(), guard6.clone()]),
         (Family::Arp, vec![guard4.clone()]),
-        (Family::Bridge, vec![guard4, guard6, (TARGET6, set(Type::Raw(16)))]),
+        (Family::Bridge, vec![guard4, guard6]),
     ]
 }
 

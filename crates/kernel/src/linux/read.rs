@@ -7,7 +7,7 @@ use weft_model::{IfName, Mac};
 use crate::change::ReadError;
 use crate::netlink::{Error, Message, Messages, Socket};
 use crate::nft;
-use crate::ours::{ROUTE_PROTOCOL, is_ours, is_wire};
+use crate::ours::{ROUTE_PROTOCOL, is_ours, is_wire, tables};
 use crate::rtnl::{address, link, neighbour, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
 use crate::sysctl;
@@ -59,7 +59,7 @@ pub(super) fn state(
             state.sysctls.insert(key.clone(), value);
         }
     }
-    state.tables = nft::read(netfilter, &nft::our_tables()).map_err(ReadError::Rules)?;
+    state.tables = nft::read(netfilter, &tables()).map_err(ReadError::Rules)?;
     Ok(state)
 }
 
