@@ -320,3 +320,46 @@ fn sixty_thousand_allocations_in_a_full_subnet_are_quick() {
     );
     assert!(filled < Duration::from_secs(5) && churned < Duration::from_secs(10), "{filled:?} {churned:?}");
 }
+
+/// BAR.md R11: eight writers, ten thousand rounds each, and a restart from the records in between.
+#[test]
+fn eight_writers_never_share_an_address_and_leak_none() {
+    use std::sync::Mutex;
+    let network = network(Some("10.1.0.0/24"), Some("fd00::/64"));
+    let mut records: BTreeMap<AttachmentId, Vec<IpNet>> = BTreeMap::new();
+    for round in 0..2u64 {
+        let mut addresses = Addresses::new(&network);
+        for (id, given) in &records {
+            addresses.restore(id, given).unwrap();
+        }
+        let shared = Mutex::new((addresses, std::mem::take(&mut records)));
+        std::thread::scope(|scope| {
+            for writer in 0..8u32 {
+                let shared = &shared;
+                scope.spawn(move || {
+                    for n in 0..5_000u32 {
+                        let id = id(writer * 40 + n % 37);
+                        let (addresses, records) = &mut *shared.lock().unwrap();
+                        let now = round * 1_000 + u64::from(n / 50);
+                        if records.remove(&id).is_some() {
+                            assert_eq!(addresses.free(&id, now).len(), 2);
+                        } else if let Ok(given) = addresses.allocate(&any(&id), now) {
+                            records.insert(id, given);
+                        }
+                    }
+                });
+            }
+        });
+        let (mut addresses, left) = shared.into_inner().unwrap();
+        let held: BTreeSet<IpAddr> = left.values().flatten().map(IpNet::addr).collect();
+        assert_eq!(held.len(), left.len() * 2, "no address has two holders");
+        assert_eq!(addresses.status(0)[0].used as usize, left.len(), "no address has leaked");
+        for id in left.keys().filter(|_| round == 1) {
+            addresses.free(id, 10_000);
+        }
+        if round == 1 {
+            assert!(addresses.status(10_031).iter().all(|pool| (pool.used, pool.resting) == (0, 0)));
+        }
+        records = left;
+    }
+}

@@ -12,7 +12,7 @@ use crate::StoreError;
 const KEPT: usize = 3;
 
 /// After how many attempts to open a file that ended with the process it counts as damaged. The
-/// database reports damage as errors as far as anybody knows (it was fed 200,000 damaged files); should it
+/// database reports damage as errors as far as anybody knows (it was fed 800,000 damaged files); should it
 /// panic on one after all, and take the agent with it, then not for ever.
 pub(super) const ATTEMPTS: u32 = 3;
 

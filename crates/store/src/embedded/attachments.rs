@@ -30,6 +30,7 @@ impl Contents for Attachments {
         let mut boot = transaction.open_table(BOOT)?;
         let same = boot.get("id")?.is_some_and(|id| id.value() == self.boot);
         if !same {
+            self.dropped.clear();
             for entry in transaction.open_table(WORKLOADS)?.iter()? {
                 let (_, value) = entry?;
                 let workload: Option<Workload> = serde_json::from_slice(value.value()).ok();

@@ -42,7 +42,7 @@ pub(super) trait Contents {
 pub enum Condition {
     /// There, and sound.
     Kept,
-    /// Not there; an empty one was begun.
+    /// Not there; an empty one was begun: the first start, or someone removed the file. The kernel knows.
     Begun,
     /// Damaged. An empty one was begun: the agent rebuilds what it can from the kernel.
     SetAside {
@@ -85,7 +85,7 @@ impl<C: Contents> Database<C> {
 
     fn open_or_begin(&mut self) -> Result<Condition, StoreError> {
         let Some(found) = self.directory.file(C::NAME)? else {
-            self.begin()?;
+            self.begin(false)?;
             return Ok(Condition::Begun);
         };
         let attempts = aside::failed_attempts(&self.directory, C::NAME);
@@ -140,24 +140,26 @@ impl<C: Contents> Database<C> {
     }
 
     /// Begins a new file. It gets its name when it is complete, so that a crash leaves none or all of it.
-    fn begin(&mut self) -> Result<(), StoreError> {
+    /// A damaged file in its place is put aside at the last moment, to be found again if there is no room
+    /// for a new one. Returns where it is then.
+    fn begin(&mut self, damaged: bool) -> Result<Option<PathBuf>, StoreError> {
         let name = format!("{}.new", C::NAME);
         let made = self.directory.create(&name).and_then(|file| self.verify(file));
-        let made = made.and_then(|database| {
+        let begun = made.and_then(|database| {
+            let aside = damaged.then(|| aside::set_aside(&self.directory, C::NAME)).transpose()?;
             self.directory.rename(&name, C::NAME)?;
             self.live = Live::File(database);
-            Ok(())
+            Ok(aside)
         });
-        if made.is_err() {
+        if begun.is_err() {
             let _ = self.directory.remove(&name);
         }
-        made
+        begun
     }
 
     fn begin_instead(&mut self, why: String) -> Result<Condition, StoreError> {
-        let to = aside::set_aside(&self.directory, C::NAME)?;
+        let to = self.begin(true)?.expect("a damaged file has a place");
         aside::end_attempt(&self.directory, C::NAME);
-        self.begin()?;
         Ok(Condition::SetAside { to, why })
     }
 

@@ -56,7 +56,7 @@ fn opens(root: &Path, sample: &Sample, declared: &[u8], attachments: &[u8]) -> (
     (declared, attachments)
 }
 
-/// Every how many bytes a file is damaged; 1 tries them all (`WEFT_DAMAGE_STEP=1`, ten minutes).
+/// Every how many bytes a file is damaged; 1 tries them all (`WEFT_DAMAGE_STEP=1`, four minutes with --release).
 fn step() -> usize {
     std::env::var("WEFT_DAMAGE_STEP").ok().and_then(|step| step.parse().ok()).unwrap_or(331)
 }
