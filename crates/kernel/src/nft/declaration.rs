@@ -135,9 +135,11 @@ pub(super) fn needs_typeof(key: &[Type], data: Option<&Data>) -> bool {
     key.iter().chain(values).any(|part| *part == Type::Integer)
 }
 
-/// `enum byteorder` of `nft`: concatenations have none.
+/// `enum byteorder` of `nft`: unknown, host, network. Concatenations have none, nor have some single bytes.
 fn byteorder(parts: &[Type]) -> u32 {
     match parts {
+        [Type::Protocol | Type::NfProto | Type::CtDirection] => 0,
+        [Type::IfName | Type::PacketType] => 1,
         [one] if one.order() == Order::Host => 1,
         [_] => 2,
         _ => 0,

@@ -28,7 +28,7 @@ impl Context {
             Family::Arp => Some(Net::Arp),
             _ => None,
         };
-        let ether = matches!(family, Family::Bridge | Family::Netdev);
+        let ether = family == Family::Bridge;
         Context { family, ether, network, transport: None }
     }
 

@@ -28,10 +28,6 @@ impl Family {
     /// All of them.
     pub const ALL: [Family; 6] =
         [Family::Inet, Family::Ip, Family::Arp, Family::Netdev, Family::Bridge, Family::Ip6];
-
-    pub(super) fn from_number(number: u8) -> Option<Family> {
-        Family::ALL.into_iter().find(|family| *family as u8 == number)
-    }
 }
 
 /// What names a table.

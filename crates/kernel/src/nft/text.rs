@@ -193,7 +193,10 @@ fn expression(expression: &Expr) -> String {
         Expr::SetMark { mark, to } => format!("{} set {}", mark.field().words(), mark_source(to)),
         Expr::NoTrack => "notrack".to_owned(),
         Expr::Log { group, prefix } => {
-            let prefix = if prefix.is_empty() { String::new() } else { format!(" prefix {}", quoted(prefix)) };
+            let prefix = match prefix.as_str() {
+                "" => String::new(),
+                prefix => format!(" prefix {}", quoted(&prefix.replace('$', "?"))),
+            };
             match group {
                 Some(group) => format!("log{prefix} group {group}"),
                 None => format!("log{prefix} level info"),
@@ -243,7 +246,8 @@ fn comparison(left: &Operand, compare: Compare, right: &Right) -> String {
     let field = left.field.words();
     // An equality needs no sign, except for flags, where its absence means "any of".
     let flags = matches!(left.field, Field::CtState | Field::CtStatus);
-    let plain = if compare == Compare::Eq && !flags { String::new() } else { format!("{sign} ") };
+    let number = matches!(left.field, Field::Random(_) | Field::Increment(_));
+    let plain = if compare == Compare::Eq && !flags && !number { String::new() } else { format!("{sign} ") };
     let value = match right {
         Right::OneOf(values) => {
             let values = join(values, ", ", |v| value(*v));

@@ -2,9 +2,9 @@
 //!
 //! Whether a table, chain or set exists is the kernel's business.
 
-use super::expression::{Compare, Expr, MarkSource, NatTarget, Operand, Right};
+use super::expression::{Compare, Expr, MarkSource, NatTarget, Operand, Reject, Right};
 use super::field::Field;
-use super::model::{Data, Declaration, Hook};
+use super::model::{Data, Declaration, Family, Hook};
 use super::op::Op;
 use super::types::{Order, PARTS, Type};
 use super::value::{Datum, Item, Key, Value, Verdict};
@@ -15,8 +15,8 @@ pub enum Invalid {
     /// A name has characters that `nft` would read as its own, or is too long.
     #[error("'{0}' is not a name for a table, chain or set")]
     Name(String),
-    /// A comment or prefix is longer than 127 bytes, or has quotation marks or control characters.
-    #[error("'{0}' cannot be a comment or prefix: over 127 bytes, quotation marks or control characters")]
+    /// A comment or prefix is longer than 127 bytes, has quotation marks or control characters, or a prefix has `$`.
+    #[error("'{0}' cannot be a comment or prefix: over 127 bytes, or with characters that `nft` reads as its own")]
     Text(String),
     /// A key, datum or concatenation has no parts, more than five, or more than 64 bytes, or an unknown type.
     #[error("a concatenation has one to five parts of known types and at most 64 bytes")]
@@ -41,6 +41,9 @@ pub enum Invalid {
     /// An address of the other family, or data without a map.
     #[error("the address is not of the family of the translation")]
     Address,
+    /// A family cannot reject like that: `icmpx` is for families that see both IPv4 and IPv6.
+    #[error("the family cannot reject with {0:?}")]
+    Reject(Reject),
     /// Something was read from the kernel and not understood; it cannot be written.
     #[error("a foreign expression cannot be written")]
     Foreign,
@@ -62,7 +65,8 @@ pub(super) fn op(op: &Op) -> Result<(), Invalid> {
         Op::AddRule { chain, rule, .. } => {
             name(chain)?;
             rule.comment.as_deref().map_or(Ok(()), text)?;
-            rule.expressions.iter().try_for_each(expression)
+            let family = op.table().family;
+            rule.expressions.iter().try_for_each(|word| expression(word).and_then(|()| rejects(family, word)))
         }
         Op::AddSet { set, declaration, .. } => name(set).and_then(|()| self::declaration(declaration)),
         Op::DeleteSet { set, .. } => name(set),
@@ -190,12 +194,26 @@ fn expression(expression: &Expr) -> Result<(), Invalid> {
             let number = field.kind().is_number() && field.kind().size() == 4;
             if number { Ok(()) } else { Err(Invalid::Order(*field)) }
         }
+        // Unlike in comments, `nft` replaces variables in prefixes.
+        Expr::Log { prefix, .. } if prefix.contains('$') => Err(Invalid::Text(prefix.clone())),
         Expr::Log { prefix, .. } => text(prefix),
         Expr::Update { key, data, .. } if data.is_empty() => operands(&[key]),
         Expr::Update { key, data, .. } => operands(&[key, data]),
         Expr::Foreign(_) => Err(Invalid::Foreign),
         _ => Ok(()),
     }
+}
+
+/// Whether a family can reject so: elsewhere the kernel would take some of it and only drop.
+fn rejects(family: Family, expression: &Expr) -> Result<(), Invalid> {
+    let Expr::Reject(reject) = expression else { return Ok(()) };
+    let fits = match family {
+        Family::Inet | Family::Bridge | Family::Netdev => true,
+        Family::Ip => matches!(reject, Reject::Icmp(_) | Reject::TcpReset),
+        Family::Ip6 => matches!(reject, Reject::Icmpv6(_) | Reject::TcpReset),
+        Family::Arp => false,
+    };
+    if fits { Ok(()) } else { Err(Invalid::Reject(*reject)) }
 }
 
 /// Keys that lie in registers together, each beginning at a full one.

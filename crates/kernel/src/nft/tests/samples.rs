@@ -29,10 +29,6 @@ fn mac(last: u8) -> Value {
     Value::Mac(Mac([2, 0x77, 0x65, 0, 0, last]))
 }
 
-fn number(kind: Type, number: u32) -> Value {
-    Value::Number(kind, number)
-}
-
 pub(super) fn filled(declaration: Declaration, elements: Vec<(Key, Option<Datum>)>) -> Set {
     Set { declaration, elements: elements.into_iter().collect() }
 }
@@ -256,7 +252,7 @@ fn rules_anywhere() -> Vec<Expr> {
         Expr::set_mark(Mark::Packet, 0xff00, 0x1200),
         Expr::set_mark(Mark::Packet, u32::MAX, 9),
         Expr::set_mark(Mark::Packet, 0x00ff_0000, 0),
-        Expr::Log { group: Some(5), prefix: "weft: $(x) `y` 'z'".to_owned() },
+        Expr::Log { group: Some(5), prefix: "weft: (x) `y` 'z'".to_owned() },
         Expr::Log { group: None, prefix: String::new() },
         Expr::Limit { rate: 10, unit: Unit::Second, burst: 7, over: false },
         Expr::Limit { rate: 600, unit: Unit::Minute, burst: 5, over: true },
@@ -315,12 +311,18 @@ pub(super) fn rich(family: Family) -> Table {
         Family::Bridge => [rules4(), rules6(), rules_anywhere(), rules_arp()].concat(),
         Family::Netdev => [rules4(), rules6(), rules_anywhere()].concat(),
     };
+    if matches!(family, Family::Netdev | Family::Bridge) {
+        // Only the families of IP can have the kernel track connections for a rule.
+        words.retain(|word| !matches!(word, Expr::SetMark { mark: Mark::Connection, .. }));
+    }
     if matches!(family, Family::Inet | Family::Ip | Family::Ip6) {
         words.push(Expr::number(Field::FibDaddrType, 2));
         words.push(Expr::number(Field::FibSaddrType, 2));
         words.push(Expr::eq(Field::EtherSaddr, mac(1)));
-        words.push(Expr::Reject(Reject::ADMIN_PROHIBITED));
         words.push(Expr::Reject(Reject::TcpReset));
+    }
+    if family == Family::Inet {
+        words.push(Expr::Reject(Reject::ADMIN_PROHIBITED));
     }
     if matches!(family, Family::Inet | Family::Ip) {
         words.push(Expr::Reject(Reject::Icmp(13)));
