@@ -8,4 +8,5 @@ mod socket;
 
 pub use attribute::{Attribute, Attributes, attributes, find};
 pub use message::{Message, Messages};
+pub(crate) use socket::verdict;
 pub use socket::{Error, Family, Refusal, Socket};

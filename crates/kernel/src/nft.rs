@@ -1,43 +1,45 @@
-//! (being written)
-use std::collections::BTreeMap;
-/// x
-pub type Tables = BTreeMap<String, String>;
-/// x
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Op;
-impl std::fmt::Display for Op {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Ok(())
-    }
-}
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
-/// x
-pub struct Diff {
-    /// x
-    pub install: Vec<Op>,
-    /// x
-    pub remove: Vec<Op>,
-}
-/// x
-pub fn apply(_: &mut crate::netlink::Socket, _: &[Op]) -> Result<(), Error> {
-    Ok(())
-}
-/// x
-pub fn read(_: &mut crate::netlink::Socket, _: &[String]) -> Result<Tables, Error> {
-    Ok(Tables::default())
-}
-/// x
-pub fn diff(_: &Tables, _: &Tables) -> Diff {
-    Diff { install: vec![], remove: vec![] }
-}
-/// x
-pub fn our_tables() -> Vec<String> {
-    vec![]
-}
-/// x
-pub fn simulate(_: &mut Tables, _: &[Op]) -> Result<(), Error> {
-    Ok(())
-}
+//! nftables: tables as plain data, how to get from one state to another, and the kernel's netlink for both.
+//!
+//! Nothing here knows what a workload is, and the program `nft` is never executed: it is the words
+//! ([`Op`] prints as the command a person would type) and the tests' oracle.
+//!
+//! `Tables` ──[`diff()`]──▶ `Op`s ──[`apply`]──▶ kernel ──[`read`]──▶ `Tables`; [`fake`] stands in for the kernel.
+
+mod batch;
+mod declaration;
+mod decode;
+mod depend;
+mod diff;
+mod elements;
+mod encode;
+mod events;
+mod expression;
+pub mod fake;
+mod field;
+mod model;
+mod op;
+mod read;
+mod statement;
+mod text;
+mod types;
+mod validate;
+mod value;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{Error, apply};
+pub use depend::canonical;
+pub use diff::{Diff, diff};
+pub use events::{GROUP, concerns};
+pub use expression::{
+    Compare, Expr, Mark, MarkSource, NatKind, NatTarget, Operand, Reject, Right, SetRef, Unit,
+};
+pub use field::{Base as PayloadBase, Field};
+pub use model::{Base, Chain, Data, Declaration, Family, Hook, Kind, Policy, Rule, Set, Table, TableName, Tables};
+pub use op::{Op, script};
+pub use read::{CounterValue, counters, read};
+pub use types::Type;
+pub use validate::Invalid;
+pub use value::{Datum, IfName, Item, Key, Raw, Value, Verdict};

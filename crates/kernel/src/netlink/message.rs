@@ -31,6 +31,15 @@ impl Messages {
         self.bytes[at..at + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
+    /// Adds flags to the last message.
+    pub fn add_flags(&mut self, flags: u16) {
+        if let Some(at) = self.starts.last() {
+            let [low, high] = flags.to_ne_bytes();
+            self.bytes[at + 6] |= low;
+            self.bytes[at + 7] |= high;
+        }
+    }
+
     /// How many messages there are.
     #[must_use]
     pub fn len(&self) -> usize {
