@@ -1,0 +1,165 @@
+//! The CNI network under test: plugins, configuration, and how the host is made ready for it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::{Sandbox, programs};
+
+/// Where Debian's reference plugins live.
+pub const REFERENCE_PLUGINS: &str = "/usr/lib/cni";
+
+type Prepare = dyn Fn(&Sandbox) -> Result<()> + Sync;
+type Leaks = dyn Fn(&Sandbox) -> Result<Vec<String>> + Sync;
+
+/// A CNI network. Give your own with [`Network::new`], or the reference plugins' with [`Network::reference`].
+pub struct Network {
+    name: String,
+    conflist: Value,
+    plugins: Vec<PathBuf>,
+    residue: Vec<String>,
+    prepare: Box<Prepare>,
+    leaks: Box<Leaks>,
+}
+
+impl Network {
+    /// A network from the text of a conflist and the folder with its plugins.
+    ///
+    /// The conflist bears the newest `cniVersion` that the plugins speak; an engine that is older gets it
+    /// with its own newest. `loopback`, which containerd executes beside every network, is always there.
+    ///
+    /// # Errors
+    /// If the text is no conflist.
+    pub fn new(plugins: impl Into<PathBuf>, conflist: &str) -> Result<Network> {
+        let conflist: Value = serde_json::from_str(conflist).context("the conflist is not JSON")?;
+        let name = conflist["name"].as_str().context("the conflist has no name")?.to_owned();
+        ensure!(conflist["cniVersion"].is_string(), "the conflist has no cniVersion");
+        ensure!(conflist["plugins"].is_array(), "the conflist has no plugins");
+        Ok(Network {
+            name,
+            conflist,
+            plugins: vec![plugins.into()],
+            residue: Vec::new(),
+            prepare: Box::new(|_| Ok(())),
+            leaks: Box::new(|_| Ok(Vec::new())),
+        })
+    }
+
+    /// What to do on the host before the first engine starts, such as starting an agent with
+    /// [`Sandbox::command`]: it ends with the sandbox.
+    #[must_use]
+    pub fn prepare(mut self, hook: impl Fn(&Sandbox) -> Result<()> + Sync + 'static) -> Network {
+        self.prepare = Box::new(hook);
+        self
+    }
+
+    /// How to list what is still allocated when no container is left; must be empty then.
+    #[must_use]
+    pub fn leaks(mut self, list: impl Fn(&Sandbox) -> Result<Vec<String>> + Sync + 'static) -> Network {
+        self.leaks = Box::new(list);
+        self
+    }
+
+    /// Names interfaces that the network keeps by design after its last container.
+    #[must_use]
+    pub fn residue(mut self, links: &[&str]) -> Network {
+        self.residue = links.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The CNI project's `bridge` and `host-local`, dual stack.
+    ///
+    /// # Panics
+    /// Never: the conflist is a constant.
+    #[must_use]
+    pub fn reference() -> Network {
+        let conflist = json!({
+            "cniVersion": "1.0.0",
+            "name": "reference",
+            "plugins": [{
+                "type": "bridge",
+                "bridge": "ref0",
+                "isGateway": true,
+                "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{ "subnet": "10.98.0.0/24" }], [{ "subnet": "fd98::/64" }]],
+                    "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
+                },
+            }],
+        });
+        Network::new(REFERENCE_PLUGINS, &conflist.to_string())
+            .expect("the reference conflist is well-formed")
+            .residue(&["ref0"])
+            .leaks(|sandbox| {
+                // One file per address; the rest is host-local's book-keeping.
+                let list = sandbox.sh("ls /var/lib/cni/networks/reference 2>/dev/null || true")?;
+                let kept = list.lines().filter(|name| !name.starts_with("last_reserved") && *name != "lock");
+                Ok(kept.map(|name| format!("address {name}")).collect())
+            })
+    }
+
+    /// Its name, by which podman and cnitool call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The interfaces named with [`Network::residue`].
+    #[must_use]
+    pub fn kept_links(&self) -> &[String] {
+        &self.residue
+    }
+
+    /// What is still allocated, as the network itself tells.
+    ///
+    /// # Errors
+    /// The hook's.
+    pub fn leaked(&self, sandbox: &Sandbox) -> Result<Vec<String>> {
+        (self.leaks)(sandbox)
+    }
+
+    /// Puts plugins and conflist where engines look for them, and prepares the host.
+    ///
+    /// `newest` is the newest CNI version that the engine understands.
+    ///
+    /// # Errors
+    /// If a plugin is missing, or the hook's.
+    pub fn install(&self, sandbox: &Sandbox, newest: &str) -> Result<()> {
+        let loopback = PathBuf::from(REFERENCE_PLUGINS).join("loopback");
+        let mut plugins = vec![loopback];
+        for dir in &self.plugins {
+            let entries = std::fs::read_dir(dir);
+            let entries = entries.with_context(|| {
+                format!("no CNI plugins in {} (scripts/setup test installs the reference ones)", dir.display())
+            })?;
+            plugins.extend(entries.flatten().map(|entry| entry.path()).filter(|p| programs::is_executable(p)));
+        }
+        for plugin in plugins {
+            ensure!(programs::is_executable(&plugin), "missing: {} (scripts/setup test)", plugin.display());
+            let Some(file) = plugin.file_name() else { continue };
+            let link = sandbox.path("/opt/cni/bin").join(file);
+            let _ = std::fs::remove_file(&link); // the network's own loopback wins over the reference
+            std::os::unix::fs::symlink(&plugin, &link)
+                .with_context(|| format!("failed to install the plugin {}", plugin.display()))?;
+        }
+        let mut conflist = self.conflist.clone();
+        if version(newest) < version(conflist["cniVersion"].as_str().unwrap_or_default()) {
+            conflist["cniVersion"] = newest.into();
+        }
+        sandbox.write(&format!("/etc/cni/net.d/10-{}.conflist", self.name), conflist.to_string())?;
+        (self.prepare)(sandbox).context("failed to prepare the host for the network")
+    }
+}
+
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("name", &self.name).field("plugins", &self.plugins).finish_non_exhaustive()
+    }
+}
