@@ -55,7 +55,9 @@ impl<'a> CniTool<'a> {
     /// # Errors
     /// `ip`'s.
     pub fn unmake(&self, id: &str) -> Result<()> {
-        self.sandbox.sh(&format!("ip netns pids {id} | xargs -r kill -KILL; ip netns delete {id}")).map(|_| ())
+        self.sandbox
+            .sh(&format!("ip netns pids {id} | xargs -r kill -KILL; ip netns delete {id}"))
+            .map(|_| ())
     }
 }
 

@@ -1,8 +1,9 @@
 //! containerd in a sandbox, and containers run by its own client, `ctr run --cni`.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -53,6 +54,8 @@ pub struct Containerd<'a> {
     sandbox: &'a Sandbox,
     release: Release,
     network: String,
+    // Before the daemon, so that they end before it.
+    clients: Mutex<HashMap<String, Daemon<'a>>>,
     daemon: Mutex<Daemon<'a>>,
 }
 
@@ -70,7 +73,8 @@ impl<'a> Containerd<'a> {
         let environment = [("PATH", path.as_deref().unwrap_or(programs::PATH))];
         let command = [&release.program("containerd"), "--config", "/etc/containerd/config.toml"];
         let daemon = Mutex::new(sandbox.daemon("containerd", &environment, &command)?);
-        let this = Containerd { sandbox, release, network: network.name().to_owned(), daemon };
+        let network = network.name().to_owned();
+        let this = Containerd { sandbox, release, network, clients: Mutex::default(), daemon };
         wait::until("containerd", wait::LONG, || this.ctr(&["version"]).map(|_| ()))
             .with_context(|| format!("the end of containerd's log:\n{}", this.log()))?;
         for namespace in ["default", "k8s.io"] {
@@ -91,7 +95,7 @@ impl<'a> Containerd<'a> {
     /// The end of its log.
     #[must_use]
     pub fn log(&self) -> String {
-        self.daemon.lock().map(|daemon| daemon.log()).unwrap_or_default()
+        lock(&self.daemon).log()
     }
 
     /// The version of the daemon.
@@ -109,12 +113,22 @@ impl Engine for Containerd<'_> {
         format!("ctr run --cni of containerd {}", self.version().unwrap_or_default())
     }
 
+    /// In the foreground: a detached `ctr run --cni` leaves the network to nobody, and no DEL ever comes.
     fn start(&self, id: &str) -> Result<Vec<IpAddr>> {
         let [shell, flag, script] = engine::server(id);
-        self.ctr(&["run", "--detach", "--cni", BUSYBOX, id, &shell, &flag, &script])?;
+        let ctr = self.release.program("ctr");
+        let command = [&ctr, "run", "--rm", "--cni", BUSYBOX, id, &shell, &flag, &script];
+        let mut client = self.sandbox.daemon(&format!("ctr-{id}"), &[], &command)?;
         // ctr does not print the result; libcni, which it links, keeps it for the later DEL.
-        let cache = self.sandbox.sh(&format!("cat /var/lib/cni/results/{}-*{id}-eth0", self.network))?;
-        addresses(&serde_json::from_str::<Value>(&cache)?["result"])
+        let cache = format!("cat /var/lib/cni/results/{}-*{id}-eth0", self.network);
+        let result = wait::until("the CNI result of ctr run", wait::LONG, || match client.check() {
+            Ok(()) => {
+                self.sandbox.sh(&cache).and_then(|cache| Ok(Ok(serde_json::from_str::<Value>(&cache)?)))
+            }
+            ended => Ok(ended.map(|()| Value::Null)),
+        })??;
+        lock(&self.clients).insert(id.to_owned(), client);
+        addresses(&result["result"])
     }
 
     fn exec(&self, id: &str, args: &[&str]) -> Result<String> {
@@ -123,9 +137,16 @@ impl Engine for Containerd<'_> {
     }
 
     fn remove(&self, id: &str) -> Result<()> {
-        self.ctr(&["task", "delete", "--force", id])?;
-        self.ctr(&["container", "delete", id]).map(|_| ())
+        self.ctr(&["task", "kill", "--signal", "KILL", id])?;
+        // By the time of its DEL the namespace is gone: the plugin gets an empty CNI_NETNS.
+        let mut client = lock(&self.clients).remove(id).with_context(|| format!("no container {id}"))?;
+        client.wait(wait::LONG)
     }
+}
+
+/// A panic of another thread is reported by that thread.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The addresses in a CNI result.

@@ -136,7 +136,12 @@ impl Cri {
     ///
     /// # Errors
     /// The runtime's.
-    pub fn run_container(&self, pod: &str, config: &PodSandboxConfig, command: Vec<String>) -> Result<String> {
+    pub fn run_container(
+        &self,
+        pod: &str,
+        config: &PodSandboxConfig,
+        command: Vec<String>,
+    ) -> Result<String> {
         let container = ContainerConfig {
             metadata: Some(ContainerMetadata { name: "main".into() }),
             image: Some(ImageSpec { image: BUSYBOX.into() }),

@@ -18,7 +18,8 @@ pub const PAUSE: &str = "localhost/weft-pause:1";
 pub const ARCHIVE: &str = "/run/images.tar";
 
 const APPLETS: [&str; 14] = [
-    "cat", "echo", "hostname", "httpd", "id", "ip", "ls", "nc", "ping", "sh", "sleep", "timeout", "true", "wget",
+    "cat", "echo", "hostname", "httpd", "id", "ip", "ls", "nc", "ping", "sh", "sleep", "timeout", "true",
+    "wget",
 ];
 
 /// Writes one docker-save archive with both images into the sandbox.

@@ -133,9 +133,13 @@ impl Network {
         for dir in &self.plugins {
             let entries = std::fs::read_dir(dir);
             let entries = entries.with_context(|| {
-                format!("no CNI plugins in {} (scripts/setup test installs the reference ones)", dir.display())
+                format!(
+                    "no CNI plugins in {} (scripts/setup test installs the reference ones)",
+                    dir.display()
+                )
             })?;
-            plugins.extend(entries.flatten().map(|entry| entry.path()).filter(|p| programs::is_executable(p)));
+            plugins
+                .extend(entries.flatten().map(|entry| entry.path()).filter(|p| programs::is_executable(p)));
         }
         for plugin in plugins {
             ensure!(programs::is_executable(&plugin), "missing: {} (scripts/setup test)", plugin.display());
@@ -160,6 +164,9 @@ fn version(text: &str) -> Vec<u32> {
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network").field("name", &self.name).field("plugins", &self.plugins).finish_non_exhaustive()
+        f.debug_struct("Network")
+            .field("name", &self.name)
+            .field("plugins", &self.plugins)
+            .finish_non_exhaustive()
     }
 }

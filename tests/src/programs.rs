@@ -28,7 +28,11 @@ pub fn is_executable(file: &Path) -> bool {
 pub fn require(programs: &[&str]) -> Result<()> {
     ensure!(is_root()?, "these tests make namespaces and mounts: run them as root");
     let missing: Vec<&str> = programs.iter().copied().filter(|program| find(program).is_none()).collect();
-    ensure!(missing.is_empty(), "missing programs: {}; get them with: scripts/setup test", missing.join(", "));
+    ensure!(
+        missing.is_empty(),
+        "missing programs: {}; get them with: scripts/setup test",
+        missing.join(", ")
+    );
     Ok(())
 }
 

@@ -88,7 +88,8 @@ impl Sandbox {
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) -> Result<()> {
         let path = self.path(inside);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).with_context(|| format!("failed to make the folder of {inside}"))?;
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("failed to make the folder of {inside}"))?;
         }
         std::fs::write(&path, content).with_context(|| format!("failed to write {inside}"))
     }
@@ -206,6 +207,21 @@ impl Daemon<'_> {
         }
     }
 
+    fn signal(&self, signal: &str) {
+        // By the number inside: the child known here is nsenter, which passes no signals on.
+        let _ = self.sandbox.sh(&format!("kill -{signal} $(cat /run/{}.pid)", self.name));
+    }
+
+    /// Waits until it has ended by itself, however.
+    ///
+    /// # Errors
+    /// If it is still there after `bound`.
+    pub fn wait(&mut self, bound: Duration) -> Result<()> {
+        wait::until(&format!("the end of {}", self.name), bound, || {
+            self.child.try_wait()?.map(|_| ()).context("still running")
+        })
+    }
+
     /// The last 40 lines of what it said.
     #[must_use]
     pub fn log(&self) -> String {
@@ -222,17 +238,12 @@ impl Drop for Daemon<'_> {
             let mut stderr = std::io::stderr();
             let _ = writeln!(stderr, "the end of the log of {}:\n{}", self.name, self.log());
         }
-        let kill = |signal: &str| {
-            let script = format!("kill -{signal} $(cat /run/{}.pid)", self.name);
-            let _ = self.sandbox.sh(&script);
-        };
-        kill("TERM");
-        let child = &mut self.child;
-        let ended = wait::until("a daemon to end", Duration::from_secs(10), || {
-            child.try_wait()?.map(|_| ()).context("still running")
-        });
-        if ended.is_err() {
-            kill("KILL");
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return; // its process number may be another's by now
+        }
+        self.signal("TERM");
+        if self.wait(Duration::from_secs(10)).is_err() {
+            self.signal("KILL");
             let _ = self.child.wait();
         }
     }

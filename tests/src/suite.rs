@@ -36,7 +36,9 @@ fn pair(sandbox: &Sandbox, engine: &dyn Engine) -> Result<()> {
             answers(sandbox, id, *address)?;
         }
     }
-    for (from, to, addresses) in [(&ids[0], &ids[1], &second), (&ids[1], &ids[0], &first), (&ids[0], &ids[0], &first)] {
+    for (from, to, addresses) in
+        [(&ids[0], &ids[1], &second), (&ids[1], &ids[0], &first), (&ids[0], &ids[0], &first)]
+    {
         for address in addresses {
             let page = fetch(engine, from, *address)?;
             ensure!(page == *to, "{from} asked {address} for {to}'s page and got {page:?}");
