@@ -93,12 +93,30 @@ impl Network {
         Network::new(REFERENCE_PLUGINS, &conflist.to_string())
             .expect("the reference conflist is well-formed")
             .residue(&["ref0"])
-            .leaks(|sandbox| {
-                // One file per address; the rest is host-local's book-keeping.
-                let list = sandbox.sh("ls /var/lib/cni/networks/reference 2>/dev/null || true")?;
-                let kept = list.lines().filter(|name| !name.starts_with("last_reserved") && *name != "lock");
-                Ok(kept.map(|name| format!("address {name}")).collect())
-            })
+            .leaks(|sandbox| host_local_leases(sandbox, "reference"))
+    }
+
+    /// The CNI project's `ptp` and `host-local`: routed, without a bridge, and nothing kept afterwards.
+    ///
+    /// # Panics
+    /// Never: the conflist is a constant.
+    #[must_use]
+    pub fn reference_routed() -> Network {
+        let conflist = json!({
+            "cniVersion": "1.0.0",
+            "name": "routed",
+            "plugins": [{
+                "type": "ptp",
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{ "subnet": "10.97.0.0/24" }]],
+                    "routes": [{ "dst": "0.0.0.0/0" }],
+                },
+            }],
+        });
+        Network::new(REFERENCE_PLUGINS, &conflist.to_string())
+            .expect("the routed conflist is well-formed")
+            .leaks(|sandbox| host_local_leases(sandbox, "routed"))
     }
 
     /// Its name, by which podman and cnitool call it.
@@ -156,6 +174,13 @@ impl Network {
         sandbox.write(&format!("/etc/cni/net.d/10-{}.conflist", self.name), conflist.to_string())?;
         (self.prepare)(sandbox).context("failed to prepare the host for the network")
     }
+}
+
+/// host-local keeps one file per address, and some for its own book-keeping.
+fn host_local_leases(sandbox: &Sandbox, network: &str) -> Result<Vec<String>> {
+    let list = sandbox.sh(&format!("ls /var/lib/cni/networks/{network} 2>/dev/null || true"))?;
+    let kept = list.lines().filter(|name| !name.starts_with("last_reserved") && *name != "lock");
+    Ok(kept.map(|name| format!("address {name}")).collect())
 }
 
 fn version(text: &str) -> Vec<u32> {
