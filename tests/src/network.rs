@@ -1,7 +1,8 @@
 //! The CNI network under test: plugins, configuration, and how the host is made ready for it.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ type Leaks = dyn Fn(&Sandbox) -> Result<Vec<String>> + Sync;
 pub struct Network {
     name: String,
     conflist: Value,
-    plugins: Vec<PathBuf>,
+    plugins: PathBuf,
     residue: Vec<String>,
     prepare: Box<Prepare>,
     leaks: Box<Leaks>,
@@ -28,7 +29,8 @@ impl Network {
     /// A network from the text of a conflist and the folder with its plugins.
     ///
     /// The conflist bears the newest `cniVersion` that the plugins speak; an engine that is older gets it
-    /// with its own newest. `loopback`, which containerd executes beside every network, is always there.
+    /// with its own newest. A plugin that the folder lacks is taken from the reference ones, and so is `loopback`,
+    /// which containerd executes beside every network.
     ///
     /// # Errors
     /// If the text is no conflist.
@@ -40,15 +42,17 @@ impl Network {
         Ok(Network {
             name,
             conflist,
-            plugins: vec![plugins.into()],
+            plugins: plugins.into(),
             residue: Vec::new(),
             prepare: Box::new(|_| Ok(())),
             leaks: Box::new(|_| Ok(Vec::new())),
         })
     }
 
-    /// What to do on the host before the first engine starts, such as starting an agent with
-    /// [`Sandbox::command`]: it ends with the sandbox.
+    /// What to do on the host before the first engine starts, after the plugins are in `/opt/cni/bin`.
+    ///
+    /// Such as: [`Sandbox::copy_in`] the agent, spawn it with [`Sandbox::command`] and wait until it answers.
+    /// It need not be stopped: it ends with the sandbox.
     #[must_use]
     pub fn prepare(mut self, hook: impl Fn(&Sandbox) -> Result<()> + Sync + 'static) -> Network {
         self.prepare = Box::new(hook);
@@ -146,26 +150,16 @@ impl Network {
     /// # Errors
     /// If a plugin is missing, or the hook's.
     pub fn install(&self, sandbox: &Sandbox, newest: &str) -> Result<()> {
-        let loopback = PathBuf::from(REFERENCE_PLUGINS).join("loopback");
-        let mut plugins = vec![loopback];
-        for dir in &self.plugins {
-            let entries = std::fs::read_dir(dir);
-            let entries = entries.with_context(|| {
-                format!(
-                    "no CNI plugins in {} (scripts/setup test installs the reference ones)",
-                    dir.display()
-                )
+        let mut wanted = BTreeSet::from(["loopback".to_owned()]);
+        types(&self.conflist["plugins"], &mut wanted);
+        for plugin in wanted {
+            let dirs = [self.plugins.as_path(), Path::new(REFERENCE_PLUGINS)];
+            let mut files = dirs.iter().map(|dir| dir.join(&plugin));
+            let file = files.find(|file| programs::is_executable(file)).with_context(|| {
+                let dir = self.plugins.display();
+                format!("missing: the CNI plugin {plugin}, neither in {dir} nor in {REFERENCE_PLUGINS} (scripts/setup test)")
             })?;
-            plugins
-                .extend(entries.flatten().map(|entry| entry.path()).filter(|p| programs::is_executable(p)));
-        }
-        for plugin in plugins {
-            ensure!(programs::is_executable(&plugin), "missing: {} (scripts/setup test)", plugin.display());
-            let Some(file) = plugin.file_name() else { continue };
-            let link = sandbox.path("/opt/cni/bin").join(file);
-            let _ = std::fs::remove_file(&link); // the network's own loopback wins over the reference
-            std::os::unix::fs::symlink(&plugin, &link)
-                .with_context(|| format!("failed to install the plugin {}", plugin.display()))?;
+            sandbox.copy_in(&file, &format!("/opt/cni/bin/{plugin}"))?;
         }
         let mut conflist = self.conflist.clone();
         if version(newest) < version(conflist["cniVersion"].as_str().unwrap_or_default()) {
@@ -173,6 +167,18 @@ impl Network {
         }
         sandbox.write(&format!("/etc/cni/net.d/10-{}.conflist", self.name), conflist.to_string())?;
         (self.prepare)(sandbox).context("failed to prepare the host for the network")
+    }
+}
+
+/// The plugins that a configuration names, also those that its plugins call.
+fn types(config: &Value, found: &mut BTreeSet<String>) {
+    match config {
+        Value::Array(items) => items.iter().for_each(|item| types(item, found)),
+        Value::Object(fields) => {
+            found.extend(fields.get("type").and_then(Value::as_str).map(str::to_owned));
+            fields.get("ipam").into_iter().for_each(|ipam| types(ipam, found));
+        }
+        _ => {}
     }
 }
 

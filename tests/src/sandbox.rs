@@ -94,6 +94,22 @@ impl Sandbox {
         std::fs::write(&path, content).with_context(|| format!("failed to write {inside}"))
     }
 
+    /// Copies a program or other file of the machine to a path inside, such as `/run/bin/weft`.
+    ///
+    /// Copied and not linked, because the machine's path may lie behind one of the sandbox's mounts.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn copy_in(&self, file: &Path, inside: &str) -> Result<()> {
+        let target = self.path(inside);
+        if let Some(parent) = target.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("failed to make the folder of {inside}"))?;
+        }
+        let copied = std::fs::copy(file, &target); // with its permissions
+        copied.with_context(|| format!("failed to copy {} to {inside}", file.display())).map(|_| ())
+    }
+
     /// A command that will run inside, in all namespaces and cgroups of the sandbox.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {

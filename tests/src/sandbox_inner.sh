@@ -29,9 +29,7 @@ mount -t sysfs sysfs /sys
 case $hierarchies in
 "/sys/fs/cgroup cgroup2 "*)
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    # v2 lets only leaves have processes: move aside, then hand the controllers on.
-    mkdir /sys/fs/cgroup/init
-    echo 1 >/sys/fs/cgroup/init/cgroup.procs
+    # Nobody is in this cgroup itself any more, so it may hand its controllers on.
     for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
         echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control || true
     done
@@ -57,9 +55,11 @@ mount --make-rshared / # engines propagate mounts into their containers
 # Joins the sandbox's cgroups, then becomes the command: nsenter enters their namespace only.
 cat >/run/join <<'JOIN'
 #!/bin/sh
-for procs in /sys/fs/cgroup/init/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
-    [ -e "$procs" ] && echo $$ >"$procs" 2>/dev/null
-done
+if [ -e /sys/fs/cgroup/cgroup.procs ]; then # v2
+    echo $$ >/sys/fs/cgroup/init/cgroup.procs
+else
+    for procs in /sys/fs/cgroup/*/cgroup.procs; do echo $$ >"$procs"; done
+fi
 exec "$@"
 JOIN
 chmod 755 /run/join

@@ -17,7 +17,12 @@ hierarchies=$(awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/mounts)
         fi
         echo "$BASHPID" >"$h/$tag/cgroup.procs"
     done
-    exec unshare --net --mount --uts --ipc --pid --cgroup --fork -- bash -c "$inner" sandbox "$tag"
+    # The cgroup namespace begins where we are now. On a v2 machine only leaves may have processes, so
+    # that all of us, the waiting parent too, then move on to a leaf.
+    exec unshare --cgroup -- bash -euc '
+        leaf=/sys/fs/cgroup/$2/init
+        if [ -e /sys/fs/cgroup/cgroup.procs ]; then mkdir "$leaf"; echo $$ >"$leaf/cgroup.procs"; fi
+        exec unshare --net --mount --uts --ipc --pid --fork -- bash -c "$1" sandbox "$2"' sandbox "$inner" "$tag"
 ) && status=0 || status=$?
 
 # The first process is dead, so the kernel has killed all others; their cgroups empty within moments.

@@ -4,7 +4,6 @@ use anyhow::{Context, Result, ensure};
 use weft_tests::containerd::{Containerd, Release, SOCKET};
 use weft_tests::cri::message::RuntimeCondition;
 use weft_tests::cri::{Cri, pod_config};
-use weft_tests::network::REFERENCE_PLUGINS;
 use weft_tests::{Network, Sandbox, suite, wait};
 
 fn network_ready(cri: &Cri, wanted: bool) -> Result<RuntimeCondition> {
@@ -58,11 +57,10 @@ esac
 #[test]
 fn network_ready_follows_status_in_containerd_2() -> Result<()> {
     let conflist = r#"{"cniVersion":"1.1.0","name":"told","plugins":[{"type":"told"}]}"#;
-    let network = Network::new(REFERENCE_PLUGINS, conflist)?.prepare(|sandbox| {
-        sandbox.write("/opt/cni/bin/told", STATUS_PLUGIN)?;
-        sandbox.run(&["chmod", "755", "/opt/cni/bin/told"]).map(|_| ())
-    });
     let sandbox = Sandbox::new()?;
+    sandbox.write("/run/plugins/told", STATUS_PLUGIN)?;
+    sandbox.run(&["chmod", "755", "/run/plugins/told"])?;
+    let network = Network::new(sandbox.path("/run/plugins"), conflist)?;
     let _containerd = Containerd::start(&sandbox, &network, Release::two()?)?;
     let cri = Cri::connect(&sandbox, SOCKET)?;
     let told = network_ready(&cri, false)?;
