@@ -1,0 +1,15 @@
+//! The whole program: what it prints, how it exits, what it leaves in a directory tree.
+
+mod away;
+mod canned;
+mod cni;
+mod explain;
+mod host;
+mod hostile;
+mod install;
+mod reference;
+mod scene;
+mod shapes;
+mod text;
+mod uninstall;
+mod upgrade;
