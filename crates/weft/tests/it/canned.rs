@@ -15,7 +15,8 @@ use crate::scene::{Run, weft};
 
 /// It listens on a socket of its own until the test ends.
 pub(crate) struct Agent {
-    folder: TempDir,
+    /// Of the caller's, or one that goes with this value.
+    folder: Result<TempDir, PathBuf>,
     requests: Receiver<Request>,
 }
 
@@ -26,8 +27,22 @@ impl Agent {
 
     /// One that answers with any text.
     pub(crate) fn raw(answer: impl Fn(&Request) -> String + Send + 'static) -> Agent {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("agent.sock")).unwrap();
+        Agent::listen(Ok(tempfile::tempdir().unwrap()), answer)
+    }
+
+    /// One that listens in a directory of the caller's.
+    pub(crate) fn at(
+        folder: impl Into<PathBuf>,
+        answer: impl Fn(&Request) -> String + Send + 'static,
+    ) -> Agent {
+        Agent::listen(Err(folder.into()), answer)
+    }
+
+    fn listen(
+        folder: Result<TempDir, PathBuf>,
+        answer: impl Fn(&Request) -> String + Send + 'static,
+    ) -> Agent {
+        let listener = UnixListener::bind(socket(&folder)).unwrap();
         let (sender, requests) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -44,7 +59,7 @@ impl Agent {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join("agent.sock")
+        socket(&self.folder)
     }
 
     pub(crate) fn weft(&self, words: &[&str]) -> Run {
@@ -59,6 +74,10 @@ impl Agent {
     pub(crate) fn asked(&self) -> Request {
         self.requests.recv_timeout(std::time::Duration::from_secs(5)).unwrap()
     }
+}
+
+fn socket(folder: &Result<TempDir, PathBuf>) -> PathBuf {
+    folder.as_ref().map_or_else(PathBuf::as_path, TempDir::path).join("agent.sock")
 }
 
 /// A usual answer to everything.
@@ -149,5 +168,13 @@ pub(crate) fn status() -> Status {
         }],
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),
+    }
+}
+
+/// The usual answers from an agent that says that it is this very process.
+pub(crate) fn honest(request: &Request) -> Reply {
+    match request {
+        Request::Status => Reply::Status(Box::new(Status { pid: std::process::id(), ..status() })),
+        other => usual(other),
     }
 }

@@ -2,9 +2,7 @@
 
 use std::process::Command;
 
-use weft_model::api::{Reply, Request, Status};
-
-use crate::canned::{Agent, status, usual};
+use crate::canned::{Agent, honest};
 use crate::scene::{Run, WEFT};
 
 /// Runs a script as root of a host that has nothing yet. `None` where that is not allowed, which is printed.
@@ -54,10 +52,7 @@ fn root_made_links_of_the_system_are_followed_and_others_are_not() {
 
 #[test]
 fn an_agent_that_cannot_be_verified_is_neither_killed_nor_undermined() {
-    let agent = Agent::new(|request| match request {
-        Request::Status => Reply::Status(Box::new(Status { pid: std::process::id(), ..status() })),
-        other => usual(other),
-    });
+    let agent = Agent::new(honest);
     let socket = agent.socket().display().to_string();
     let script = "$WEFT install --plugin $PLUGIN >/dev/null 2>&1; ! $WEFT uninstall --socket $SOCKET\n\
                   test -x /usr/local/bin/weft\n";
@@ -66,4 +61,28 @@ fn an_agent_that_cannot_be_verified_is_neither_killed_nor_undermined() {
     let me = std::process::id();
     assert!(run.err.contains(&format!("cannot be stopped from here: process {me} is ")), "{run:?}");
     assert!(run.err.contains("\nhint: stop it first"), "{run:?}");
+}
+
+/// Not a test by itself: this program, under the name `weft`, as the agent of the test below.
+#[test]
+fn serve() {
+    let Some(folder) = std::env::var_os("SERVE_IN") else { return };
+    let agent = Agent::at(folder, |request| serde_json::to_string(&honest(request)).unwrap() + "\n");
+    std::thread::sleep(std::time::Duration::from_secs(60));
+    drop(agent);
+}
+
+#[test]
+fn an_agent_that_no_systemd_manages_is_stopped_by_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("weft");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let script = "mkdir /run/weft\n\
+        SERVE_IN=/run/weft $AGENT --exact host::serve >/dev/null & agent=$!\n\
+        while ! test -S /run/weft/agent.sock; do sleep 0.01; done\n\
+        $WEFT uninstall; ! kill -0 $agent 2>/dev/null || ! wait $agent; test ! -e /run/weft\n";
+    let Some(run) = on_a_fresh_host(script, &[("AGENT", &program.display().to_string())]) else { return };
+    let run = run.ok();
+    assert!(run.err.starts_with("stopped the agent (process "), "{run:?}");
+    assert_eq!(run.out, "removed  /run/weft\n");
 }

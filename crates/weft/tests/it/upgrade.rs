@@ -1,10 +1,13 @@
 //! Installing again: our files are replaced, a person's work is kept.
 
 use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::scene::Image;
+use crate::scene::{Image, WEFT, command};
 
 #[test]
 fn a_newer_program_replaces_the_older() {
@@ -114,4 +117,30 @@ fn a_run_that_was_killed_is_made_good() {
     assert!(!image.path("opt/cni/bin/.weft-tmp-1-1").exists());
     image.weft(&["uninstall"]).ok();
     assert_eq!(image.snapshot(), before);
+}
+
+#[test]
+fn killed_at_any_moment_it_can_be_undone_and_done_again() {
+    let mut killed = 0;
+    for round in 0..60 {
+        let image = Image::new();
+        let before = image.snapshot();
+        if round % 2 == 1 {
+            image.weft(&["install"]).ok();
+            fs::write(image.beside("weft"), "program 2").unwrap();
+        }
+        let arguments = image.arguments(&["install", "--enable"]);
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = command(Path::new(WEFT), &words);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(150 * round));
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+        if round % 3 == 0 {
+            image.weft(&["install"]).ok();
+        }
+        let run = image.weft(&["uninstall"]).ok();
+        assert_eq!(image.snapshot(), before, "round {round}: {run:?}");
+    }
+    assert!(killed > 0, "every run was over before it could be killed");
 }
