@@ -129,11 +129,10 @@ fn only_the_kernel_crate_may_be_unsafe() -> Result<()> {
     // The forbidding lint says all but this: nobody has switched lints off from outside.
     let mut islands = BTreeSet::new();
     for (file, text) in sources()? {
+        // Put together, so that this text is not itself what it looks for.
+        let openings = ["{", "fn", "impl"].map(|next| ["un", "safe ", next].concat());
         let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
-        if code
-            .clone()
-            .any(|l| l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl"))
-        {
+        if code.clone().any(|l| openings.iter().any(|o| l.contains(o))) {
             islands.insert(file.components().take(2).collect::<PathBuf>());
         }
     }
