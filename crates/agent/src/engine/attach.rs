@@ -22,6 +22,8 @@ impl Engine {
     /// # Errors
     /// With everything undone.
     pub(crate) fn attach(&mut self, wish: &Attach) -> Result<Attached, Error> {
+        let journal = self.journal.clone();
+        crate::journal::drain_one(self, &journal, &wish.id);
         let netns = self.namespace(wish)?;
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];

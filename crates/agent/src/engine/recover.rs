@@ -60,6 +60,7 @@ impl Engine {
             store,
             kernel,
             reaper,
+            journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
         };
@@ -182,7 +183,7 @@ fn undone(id: AttachmentId) -> Write {
 fn finished_wires(found: &State) -> BTreeMap<AttachmentId, weft_model::IfName> {
     let wires = found.links.iter().filter(|(_, l)| weft_kernel::ours::is_wire(l.group));
     wires
-        .filter_map(|(name, l)| Some((weft_dataplane::attach::read_alias(l.alias.as_ref()?)?.0, name.clone())))
+        .filter_map(|(name, l)| Some((weft_kernel::ours::read_wire_alias(l.alias.as_ref()?)?.0, name.clone())))
         .collect()
 }
 
@@ -201,7 +202,7 @@ fn rebuild(
     world: &World,
 ) -> Option<Workload> {
     let link = found.links.get(host_end)?;
-    let (_, inode) = weft_dataplane::attach::read_alias(link.alias.as_ref()?)?;
+    let (_, inode) = weft_kernel::ours::read_wire_alias(link.alias.as_ref()?)?;
     let network = world.networks.get(&id.network)?;
     let guarded = weft_dataplane::nft::guarded(&found.tables, host_end);
     let (mac, _) = guarded.first()?;

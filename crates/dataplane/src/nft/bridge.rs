@@ -24,12 +24,6 @@ fn from_port() -> Vec<Rule> {
         Expr::lookup(&[Field::IifName, fields[0], fields[1]], SetRef::hash(set))
     };
     let mut rules = forbidden();
-    // Nobody here listens to membership reports (snooping is off), and the bridge would flood them.
-    rules.push(refuse(
-        [Expr::one_of(Field::Icmpv6Type, &[131, 132, 143])],
-        Expr::drop(),
-        "multicast membership report, needed by nobody",
-    ));
     rules.push(Rule::new([
         Expr::number(Field::EtherType, ARP),
         holds([Field::EtherSaddr, Field::ArpSaddrIp], GUARD4),

@@ -117,12 +117,18 @@ fn from_wire() -> Vec<Rule> {
     rules
 }
 
-/// Router advertisements, redirects and DHCP answers: what only routers and servers say.
+/// What only routers and servers say (advertisements, redirects, DHCP answers), and what nobody here
+/// listens to: there is no router to solicit, and reports of multicast membership would be flooded.
 pub(super) fn forbidden() -> Vec<Rule> {
     let udp_from = |port: u32| [Expr::number(Field::L4Proto, 17), Expr::number(Field::ThSport, port)];
     vec![
         refuse([Expr::one_of(Field::Icmpv6Type, &[134, 137])], Expr::drop(), "router advertisement or redirect from a workload"),
         refuse([Expr::number(Field::IcmpType, 5)], Expr::drop(), "router advertisement or redirect from a workload"),
+        refuse(
+            [Expr::one_of(Field::Icmpv6Type, &[131, 132, 133, 143])],
+            Expr::drop(),
+            "router solicitation or multicast report, needed by nobody",
+        ),
         refuse(udp_from(67), Expr::drop(), "DHCP answer from a workload"),
         refuse(udp_from(547), Expr::drop(), "DHCP answer from a workload"),
     ]
