@@ -95,7 +95,8 @@ mod tests {
         let alias = wire_alias(&id, u64::MAX);
         assert!(alias.len() < 256, "{}", alias.len());
         assert_eq!(read_wire_alias(&alias), Some((id, u64::MAX)));
-        for foreign in ["", "weft1", "weft1 a b eth0", "weft1 a b eth0 x", "weft1 a b eth0 1 more", "a weft1"] {
+        for foreign in ["", "weft1", "weft1 a b eth0", "weft1 a b eth0 x", "weft1 a b eth0 1 more", "a weft1"]
+        {
             assert_eq!(read_wire_alias(foreign), None, "{foreign}");
         }
     }
