@@ -114,7 +114,7 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
             Err(_) => ExitCode::from(failure::FAILED),
         };
     }
-    output::complain(&text);
+    output::complain(&text.replacen("error:", "weft:", 1));
     ExitCode::from(failure::USAGE)
 }
 

@@ -21,6 +21,22 @@ and not when `NO_COLOR` is set.
 | 2 | wrong usage |
 | 3 | the agent cannot be reached |
 
+| With `--json` | Keys beside `api` |
+|---|---|
+| `attach`, `network connect` | `attached`, `id`, `netns`; with `--explain`: `commands` |
+| `detach`, `network disconnect` | `detached`; with `--explain`: `commands` |
+| `network create` | `network`; with `--explain`: `commands` |
+| `network ls` | `networks` |
+| `network inspect` | `network`, `workloads` |
+| `network rm` | `removed`; with `--explain`: `commands` |
+| `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
+| `diff` | `commands`, `agree` |
+| `plan` | `plan` |
+| `inventory` | `source` (`agent` or `kernel`), `objects` |
+| `install`, `cni install`, `cni uninstall` | `changes` |
+| `uninstall` | `commands`, `changes` |
+| `version` | `version` |
+
 ## Commands
 ";
 

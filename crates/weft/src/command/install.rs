@@ -62,7 +62,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         apply(&tree, &wanted, args.force, || Ok(()))?
     };
     show(session, &changes)?;
-    if !args.enable && !session.output.json {
+    if args.root.is_none() && !args.enable && !session.output.json {
         let next = if live { "systemctl enable weft && systemctl restart weft" } else { "weft agent" };
         session.output.remark(&format!("the agent was not started: `{next}` does it"));
     }

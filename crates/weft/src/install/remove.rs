@@ -16,7 +16,7 @@ use crate::failure::Failure;
 /// person has edited stay, and stay recorded.
 pub(crate) fn remove(tree: &Tree, parts: &[Part], keep: bool) -> anyhow::Result<Option<Vec<Change>>> {
     if tree.look(Path::new(manifest::PATH))? == Found::Nothing {
-        return Ok(None);
+        return trace_of_a_killed_run(tree).map(|()| None);
     }
     let _lock = tree.lock(Path::new(manifest::FOLDER))?;
     let Some(mut manifest) = Manifest::read(tree)? else { return Ok(None) };
@@ -50,13 +50,25 @@ pub(crate) fn remove(tree: &Tree, parts: &[Part], keep: bool) -> anyhow::Result<
     }
     manifest.files = left;
     finish(tree, manifest, &mut changes, &mut failed)?;
-    let Some(first) = failed.first() else { return Ok(Some(changes)) };
+    if failed.is_empty() {
+        return Ok(Some(changes));
+    }
     let words: Vec<String> = failed.iter().map(|e| format!("{e:#}")).collect();
-    let _ = first;
     bail!(
         Failure::new(words.join("; "))
             .hint("what is left is still recorded: put that right and run it again")
     )
+}
+
+/// An install that was killed before it wrote the manifest has left a directory, perhaps with half a manifest.
+fn trace_of_a_killed_run(tree: &Tree) -> anyhow::Result<()> {
+    let own = Path::new(manifest::FOLDER);
+    if tree.look(own)? != Found::Other {
+        return Ok(());
+    }
+    let _lock = tree.lock(own)?;
+    tree.sweep(own)?;
+    tree.remove_folder(own).map(drop)
 }
 
 struct Taken {
@@ -141,6 +153,8 @@ fn finish(
         return tree.replace(Path::new(manifest::PATH), &manifest.bytes()?, 0o644);
     }
     tree.unlink(Path::new(manifest::PATH))?;
+    // A killed run may have made it without a record; empty, it is of no use to anybody.
+    tree.remove_folder(own)?;
     for folder in holding.iter().rev() {
         if !tree.remove_folder(folder)? && folder != own {
             full.push(folder.clone());
