@@ -37,7 +37,9 @@ pub use expression::{
     Compare, Expr, Mark, MarkSource, NatKind, NatTarget, Operand, Reject, Right, SetRef, Unit,
 };
 pub use field::{Base as PayloadBase, Field};
-pub use model::{Base, Chain, Data, Declaration, Family, Hook, Kind, Policy, Rule, Set, Table, TableName, Tables};
+pub use model::{
+    Base, Chain, Data, Declaration, Family, Hook, Kind, Policy, Rule, Set, Table, TableName, Tables,
+};
 pub use op::{Op, script};
 pub use read::{CounterValue, counters, read};
 pub use types::Type;

@@ -23,7 +23,8 @@ pub(super) type Anonymous = BTreeMap<String, Vec<Vec<u8>>>;
 
 /// Reads a rule's list of expressions (`NFTA_RULE_EXPRESSIONS`), matches that words imply included.
 pub(super) fn expressions(family: Family, list: &[u8], anonymous: &Anonymous) -> Vec<Expr> {
-    let mut reader = Reader { anonymous, context: Context::new(family), pending: Vec::new(), done: Vec::new() };
+    let mut reader =
+        Reader { anonymous, context: Context::new(family), pending: Vec::new(), done: Vec::new() };
     let understood = attributes(list).all(|element| {
         let [_, name, data] = table::<3>(element.value);
         let name = name.and_then(|name| name.text());

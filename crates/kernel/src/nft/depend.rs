@@ -69,8 +69,9 @@ impl Context {
     pub(super) fn satisfies(&self, needs: Needs) -> bool {
         let transport = needs.transport.is_none() || needs.transport == self.transport;
         // Behind a match of ICMPv6 as transport `nft` asks for no network protocol.
-        let network =
-            needs.network.is_none() || needs.network == self.network || (needs.transport.is_some() && transport);
+        let network = needs.network.is_none()
+            || needs.network == self.network
+            || (needs.transport.is_some() && transport);
         (!needs.ether || self.ether) && network && transport
     }
 
@@ -160,8 +161,6 @@ fn could_be_implied(expression: &Expr) -> bool {
     let Expr::Match { left: Operand { field, mask: None }, compare: Compare::Eq, right } = expression else {
         return false;
     };
-    matches!(
-        field.kind(),
-        Type::LinkType | Type::NfProto | Type::EtherType | Type::Protocol
-    ) && matches!(right, Right::Value(_))
+    matches!(field.kind(), Type::LinkType | Type::NfProto | Type::EtherType | Type::Protocol)
+        && matches!(right, Right::Value(_))
 }

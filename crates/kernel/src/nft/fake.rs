@@ -3,8 +3,8 @@
 //! Packets do not exist here. That the interpreter and Linux agree is tested by running the same cases
 //! against both (`tests/refusals.rs`).
 
-use super::expression::{Expr, MarkSource, NatTarget, Operand, Right};
 use super::depend::canonical;
+use super::expression::{Expr, MarkSource, NatTarget, Operand, Right};
 use super::model::{Base, Chain, Data, Declaration, Rule, Set, Table, TableName, Tables};
 use super::op::Op;
 use super::types::width;

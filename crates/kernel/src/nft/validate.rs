@@ -16,7 +16,9 @@ pub enum Invalid {
     #[error("'{0}' is not a name for a table, chain or set")]
     Name(String),
     /// A comment or prefix is longer than 127 bytes, has quotation marks or control characters, or a prefix has `$`.
-    #[error("'{0}' cannot be a comment or prefix: over 127 bytes, or with characters that `nft` reads as its own")]
+    #[error(
+        "'{0}' cannot be a comment or prefix: over 127 bytes, or with characters that `nft` reads as its own"
+    )]
     Text(String),
     /// A key, datum or concatenation has no parts, more than five, or more than 64 bytes, or an unknown type.
     #[error("a concatenation has one to five parts of known types and at most 64 bytes")]
@@ -76,7 +78,9 @@ pub(super) fn op(op: &Op) -> Result<(), Invalid> {
                 self::key(key, *interval)?;
                 match datum {
                     Some(Datum::Verdict(verdict)) => self::verdict(verdict),
-                    Some(Datum::Values(values)) if !(1..=PARTS).contains(&values.len()) => Err(Invalid::Parts),
+                    Some(Datum::Values(values)) if !(1..=PARTS).contains(&values.len()) => {
+                        Err(Invalid::Parts)
+                    }
                     _ => Ok(()),
                 }
             })
@@ -117,7 +121,7 @@ fn declaration(declaration: &Declaration) -> Result<(), Invalid> {
 }
 
 fn parts(parts: &[Type]) -> Result<(), Invalid> {
-    let unknown = |part: &Type| matches!(part, Type::Raw(_) | Type::Foreign(_));
+    let unknown = |part: &Type| matches!(part, Type::Raw(_) | Type::Foreign(_)) && *part != Type::TARGET;
     let slots: usize = parts.iter().map(|part| part.slots()).sum();
     let fits = (1..=PARTS).contains(&parts.len()) && slots <= 16 && !parts.iter().any(unknown);
     if fits { Ok(()) } else { Err(Invalid::Parts) }
@@ -143,7 +147,11 @@ fn key(key: &Key, interval: bool) -> Result<(), Invalid> {
 
 /// Whether a set can hold the value.
 fn sound(value: &Value) -> bool {
-    !matches!(value, Value::IfPrefix(_) | Value::Raw(_)) && in_bounds(value)
+    match value {
+        Value::IfPrefix(_) => false,
+        Value::Raw(_) => value.kind() == Type::TARGET,
+        _ => in_bounds(value),
+    }
 }
 
 /// Whether a number is one, and fits its type.

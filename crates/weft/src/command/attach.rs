@@ -60,6 +60,7 @@ pub(crate) fn attach(
     let id = AttachmentId { network, container: wish.name.unwrap_or_else(|| container(&netns)), ifname };
     let request = Request::Attach(Box::new(Attach {
         id: id.clone(),
+        owner: weft_model::Owner::default(),
         netns: netns.clone(),
         ips: wish.ip,
         ranges: Vec::new(),

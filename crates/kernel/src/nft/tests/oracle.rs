@@ -63,7 +63,10 @@ fn what_nft_loads_from_our_text_is_read_as_what_was_meant() {
             for (set, found) in &found[&name].sets {
                 assert_eq!(found, &wanted[&name].sets[set], "{name} {set}");
             }
-            assert_eq!(found[&name].chains.keys().collect::<Vec<_>>(), wanted[&name].chains.keys().collect::<Vec<_>>());
+            assert_eq!(
+                found[&name].chains.keys().collect::<Vec<_>>(),
+                wanted[&name].chains.keys().collect::<Vec<_>>()
+            );
         });
     }
 }
@@ -74,7 +77,9 @@ fn commands_are_what_a_shell_takes() {
     // nft 1.0.6 mistakes the example in the notes of a `typeof` map with ports for a part of the rule,
     // unless both come in one file.
     for chain in table.chains.values_mut() {
-        chain.rules.retain(|rule| !rule.expressions.iter().any(|e| e.set().is_some_and(|s| s.name == "backends")));
+        chain
+            .rules
+            .retain(|rule| !rule.expressions.iter().any(|e| e.set().is_some_and(|s| s.name == "backends")));
     }
     let tables = Tables::from([(TableName::new(Family::Inet, "weft"), table)]);
     let ours = in_netns(|socket, netns| {

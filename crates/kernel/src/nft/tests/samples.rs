@@ -161,7 +161,13 @@ fn sets(family: Family) -> BTreeMap<String, Set> {
                 ],
             ),
         ),
-        ("marks", plain(Declaration::set(&[Mark]).intervals(), vec![Key(vec![Item::range(Value::mark(5), Value::mark(0x1234_5678))])])),
+        (
+            "marks",
+            plain(
+                Declaration::set(&[Mark]).intervals(),
+                vec![Key(vec![Item::range(Value::mark(5), Value::mark(0x1234_5678))])],
+            ),
+        ),
         (
             "egress",
             plain(
@@ -197,7 +203,10 @@ fn rules4() -> Vec<Expr> {
         Expr::number(Field::IcmpType, 8),
         Expr::one_of(Field::IcmpType, &[3, 11, 12]),
         Expr::one_of(Field::IpProtocol, &[6, 17]),
-        Expr::lookup(&[Field::Mark, Field::IpSaddr, Field::L4Proto, Field::ThDport], SetRef::interval("allow")),
+        Expr::lookup(
+            &[Field::Mark, Field::IpSaddr, Field::L4Proto, Field::ThDport],
+            SetRef::interval("allow"),
+        ),
         Expr::lookup(&[Field::OifName, Field::IpDaddr], SetRef::interval("egress")),
         Expr::SetMark {
             mark: Mark::Packet,
@@ -229,7 +238,11 @@ fn rules6() -> Vec<Expr> {
     vec![
         Expr::lookup(&[Field::IifName, Field::EtherSaddr, Field::Ip6Saddr], SetRef::hash("guard6")),
         Expr::lookup(&[Field::Ip6Daddr], SetRef::interval("cidrs6")),
-        Expr::masked(Field::Ip6Saddr, "ffc0::".parse::<Ipv6Addr>().unwrap(), "fe80::".parse::<Ipv6Addr>().unwrap()),
+        Expr::masked(
+            Field::Ip6Saddr,
+            "ffc0::".parse::<Ipv6Addr>().unwrap(),
+            "fe80::".parse::<Ipv6Addr>().unwrap(),
+        ),
         Expr::number(Field::Icmpv6Type, 134),
         Expr::one_of(Field::Icmpv6Type, &[133, 135, 136]),
     ]
@@ -343,11 +356,19 @@ pub(super) fn rich(family: Family) -> Table {
         .map(|(index, word)| {
             let last = matches!(word, Expr::Reject(_) | Expr::VerdictMap { .. });
             let rule = Rule::new(if last { vec![word] } else { vec![word, Expr::Counter, Expr::accept()] });
-            if index.is_multiple_of(3) { rule.comment(&format!("rule {index} of $HOME; `x` 'y' {{}}")) } else { rule }
+            if index.is_multiple_of(3) {
+                rule.comment(&format!("rule {index} of $HOME; `x` 'y' {{}}"))
+            } else {
+                rule
+            }
         })
         .collect();
     if family != Family::Arp {
-        rules.push(Rule::new([Expr::number(Field::L4Proto, 17), Expr::number(Field::ThDport, 4789), Expr::drop()]));
+        rules.push(Rule::new([
+            Expr::number(Field::L4Proto, 17),
+            Expr::number(Field::ThDport, 4789),
+            Expr::drop(),
+        ]));
         rules.push(Rule::new([
             Expr::number(Field::L4Proto, 17),
             Expr::compare(Field::ThSport, Compare::Ge, Value::port(100)),
@@ -360,7 +381,13 @@ pub(super) fn rich(family: Family) -> Table {
     match family {
         Family::Arp => {
             chains.push(("main", chain(filter(Hook::Input, -5), rules)));
-            chains.push(("out", chain(Some(Base { policy: Policy::Drop, ..Base::new(Kind::Filter, Hook::Output, 7) }), vec![])));
+            chains.push((
+                "out",
+                chain(
+                    Some(Base { policy: Policy::Drop, ..Base::new(Kind::Filter, Hook::Output, 7) }),
+                    vec![],
+                ),
+            ));
         }
         Family::Netdev => {
             chains.push(("main", chain(None, rules)));
@@ -373,7 +400,10 @@ pub(super) fn rich(family: Family) -> Table {
         chains.push(("raw", chain(filter(Hook::Prerouting, -300), vec![Rule::new([Expr::NoTrack])])));
         chains.push((
             "route",
-            chain(Some(Base::new(Kind::Route, Hook::Output, -150)), vec![Rule::new([Expr::set_mark(Mark::Packet, 0xf0, 0x10)])]),
+            chain(
+                Some(Base::new(Kind::Route, Hook::Output, -150)),
+                vec![Rule::new([Expr::set_mark(Mark::Packet, 0xf0, 0x10)])],
+            ),
         ));
         chains.push((
             "post",
@@ -396,7 +426,8 @@ fn nat(family: Family) -> Vec<Rule> {
     let tcp = || Expr::number(Field::L4Proto, 6);
     let mut rules = Vec::new();
     if family != Family::Ip6 {
-        rules.push(Rule::new([tcp(), dnat(false, NatTarget::Address("10.1.1.1".parse().unwrap(), Some(80)))]));
+        rules
+            .push(Rule::new([tcp(), dnat(false, NatTarget::Address("10.1.1.1".parse().unwrap(), Some(80)))]));
         rules.push(Rule::new([dnat(false, NatTarget::Address("10.1.1.1".parse().unwrap(), None))]));
         let random = Expr::dnat_map(false, &[Field::Mark, Field::Random(2)], SetRef::hash("backends"));
         rules.push(Rule::new([Expr::one_of(Field::L4Proto, &[6, 17]), random]));
@@ -408,7 +439,8 @@ fn nat(family: Family) -> Vec<Rule> {
         rules.push(Rule::new([tcp(), dnat(false, masked)]));
         let sticky = Expr::dnat_map(false, &[Field::IpSaddr, Field::Mark], SetRef::hash("affinity"));
         rules.push(Rule::new([tcp(), sticky]));
-        let host = NatTarget::Map { key: vec![Field::ThDport.into()], map: SetRef::hash("hosts"), port: false };
+        let host =
+            NatTarget::Map { key: vec![Field::ThDport.into()], map: SetRef::hash("hosts"), port: false };
         rules.push(Rule::new([tcp(), dnat(false, host)]));
     }
     if family != Family::Ip {
@@ -505,7 +537,12 @@ fn declaration() -> impl Strategy<Value = Declaration> {
         });
         (parts, Just(interval))
     });
-    (key, data).prop_map(|((key, interval), data)| Declaration { key, data, interval, ..Declaration::default() })
+    (key, data).prop_map(|((key, interval), data)| Declaration {
+        key,
+        data,
+        interval,
+        ..Declaration::default()
+    })
 }
 
 pub(super) fn set() -> impl Strategy<Value = Set> {
@@ -542,11 +579,17 @@ fn expression() -> impl Strategy<Value = Expr> {
         mark: if packet { Mark::Packet } else { Mark::Connection },
         to: MarkSource::Bits { field: if packet { Field::Mark } else { Field::CtMark }, mask, flip },
     });
-    let raw = (0..60_u32, prop::collection::vec(any::<u8>(), 1..=16)).prop_map(|(offset, bytes)| Expr::Match {
-        left: Field::Payload { base: PayloadBase::Network, offset: offset + 100, length: bytes.len() as u8 }.into(),
-        compare: Compare::Eq,
-        right: Right::Value(Value::Raw(Raw::new(&bytes).unwrap())),
-    });
+    let raw =
+        (0..60_u32, prop::collection::vec(any::<u8>(), 1..=16)).prop_map(|(offset, bytes)| Expr::Match {
+            left: Field::Payload {
+                base: PayloadBase::Network,
+                offset: offset + 100,
+                length: bytes.len() as u8,
+            }
+            .into(),
+            compare: Compare::Eq,
+            right: Right::Value(Value::Raw(Raw::new(&bytes).unwrap())),
+        });
     prop_oneof![6 => matching, 1 => bits, 1 => raw, 1 => Just(Expr::Counter)]
 }
 
@@ -570,16 +613,18 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
 pub(super) fn table() -> impl Strategy<Value = Table> {
     let sets = prop::collection::btree_map("s[0-4]", set(), 0..4);
     let rules = prop::collection::vec(rule(), 0..5);
-    (sets, rules, prop::collection::vec(rule(), 0..3), any::<bool>()).prop_map(|(sets, rules, more, hooked)| {
-        let base = hooked.then(|| Base::new(Kind::Filter, Hook::Input, 0));
-        let mut chains = BTreeMap::new();
-        chains.insert("target".to_owned(), Chain::default());
-        chains.insert("rules".to_owned(), Chain { base, rules });
-        if !more.is_empty() {
-            chains.insert("more".to_owned(), Chain { base: None, rules: more });
-        }
-        Table { sets, chains, foreign: Vec::new() }
-    })
+    (sets, rules, prop::collection::vec(rule(), 0..3), any::<bool>()).prop_map(
+        |(sets, rules, more, hooked)| {
+            let base = hooked.then(|| Base::new(Kind::Filter, Hook::Input, 0));
+            let mut chains = BTreeMap::new();
+            chains.insert("target".to_owned(), Chain::default());
+            chains.insert("rules".to_owned(), Chain { base, rules });
+            if !more.is_empty() {
+                chains.insert("more".to_owned(), Chain { base: None, rules: more });
+            }
+            Table { sets, chains, foreign: Vec::new() }
+        },
+    )
 }
 
 /// The same with every rule in the form in which it is read.
