@@ -32,6 +32,7 @@ pub mod cnitool;
 pub mod containerd;
 pub mod cri;
 pub mod engine;
+pub mod host;
 pub mod images;
 pub mod network;
 pub mod podman;
@@ -42,5 +43,6 @@ pub mod suite;
 pub mod wait;
 
 pub use engine::Engine;
+pub use host::{Agent, Host};
 pub use network::Network;
 pub use sandbox::Sandbox;
