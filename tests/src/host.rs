@@ -278,12 +278,17 @@ impl Host {
         Ok(lines.join("\n"))
     }
 
-    /// All that a container's network holds, likewise.
+    /// All that a container's network holds, likewise; but for its loopback, which an attach sets up and
+    /// a detach leaves as it is, because it may not be the container's only interface.
     ///
     /// # Errors
     /// If the programs fail.
     pub fn dump_inside(&self, container: &str) -> Result<String> {
-        self.sandbox.run(&["ip", "netns", "exec", container, "sh", "-ec", DUMP])
+        let text = self.sandbox.run(&["ip", "netns", "exec", container, "sh", "-ec", DUMP])?;
+        let of_others = |line: &&str| !line.contains(" lo ") && !line.contains(" lo:");
+        let mut lines: Vec<&str> = text.lines().map(str::trim_end).filter(of_others).collect();
+        lines.sort_unstable();
+        Ok(lines.join("\n"))
     }
 
     /// Waits until [`dump`](Self::dump) is `wanted` again; returns how long that took.
@@ -304,10 +309,10 @@ impl Host {
 /// Indexes and states are cut off: the ones differ by nature, the others settle later. Routes of all tables,
 /// because the local one shows addresses.
 const DUMP: &str = r#"
-    ip -o link | sed -E 's/^[0-9]+: /link /; s/@if[0-9]+:/:/; s/qlen [0-9]+//; s/state [A-Z]+//; s/link-netns(id)? [^ ]+//'
+    ip -o link | sed -E 's/^[0-9]+: /link /; s/@if[0-9]+:/:/; s/qlen [0-9]+//; s/state [A-Z]+//; s/NO-CARRIER,|,LOWER_UP//g; s/link-netns(id)? [^ ]+//'
     ip -o addr | sed -E 's/^[0-9]+: /address /'
-    ip route show table all | sed 's/^/route /'
-    ip -6 route show table all | sed 's/^/route6 /'
+    ip -4 route show table all | sed 's/^/route /; s/ linkdown//'
+    ip -6 route show table all | sed 's/^/route6 /; s/ linkdown//'
     ip neigh show nud permanent | sed 's/^/neighbour /'
     ip rule | sed 's/^/rule /'; ip -6 rule | sed 's/^/rule6 /'
     nft -s list ruleset | awk '/^table/ { t = $2 " " $3 } $1 == "chain" || $1 == "set" { c = $2 } { print "nft", t, c, $0 }'
