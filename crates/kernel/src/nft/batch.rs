@@ -141,6 +141,9 @@ fn answer(socket: &mut Socket, first: u32, count: usize) -> Result<Option<(usize
         }
         done |= overrun && refused.is_some();
     }
+    if overrun {
+        socket.drain();
+    }
     Ok(refused)
 }
 

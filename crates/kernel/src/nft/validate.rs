@@ -44,6 +44,10 @@ pub enum Invalid {
     /// A family cannot reject like that: `icmpx` is for families that see both IPv4 and IPv6.
     #[error("the family cannot reject with {0:?}")]
     Reject(Reject),
+    /// A dynamic set has no size. The kernel would give it one when a rule first updates it, and it would
+    /// then differ from what was wanted.
+    #[error("a dynamic set needs a size")]
+    Size,
     /// Something was read from the kernel and not understood; it cannot be written.
     #[error("a foreign expression cannot be written")]
     Foreign,
@@ -110,6 +114,9 @@ fn text(text: &str) -> Result<(), Invalid> {
 
 fn declaration(declaration: &Declaration) -> Result<(), Invalid> {
     parts(&declaration.key)?;
+    if declaration.dynamic && declaration.size.is_none() {
+        return Err(Invalid::Size);
+    }
     match &declaration.data {
         Some(Data::Values(values)) => parts(values),
         _ => Ok(()),
