@@ -75,8 +75,13 @@ pub(super) fn read(body: &[u8]) -> Option<Declaration> {
     let a = table::<20>(body);
     let word = |kind: usize| a[kind].and_then(|a| a.be32());
     let flags = word(3).unwrap_or(0);
-    let known =
-        flag::INTERVAL | flag::MAP | flag::TIMEOUT | flag::DYNAMIC | flag::CONCAT | flag::ANONYMOUS | flag::CONSTANT;
+    let known = flag::INTERVAL
+        | flag::MAP
+        | flag::TIMEOUT
+        | flag::DYNAMIC
+        | flag::CONCAT
+        | flag::ANONYMOUS
+        | flag::CONSTANT;
     if flags & !known != 0 || a[15].is_some() || a[17].is_some() || a[18].is_some() {
         return None; // objects or expressions as data
     }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::expression::{Expr, MarkSource, NatTarget, Operand, Right};
 use super::depend::canonical;
+use super::expression::{Expr, MarkSource, NatTarget, Operand, Right};
 use super::model::{Base, Chain, Data, Declaration, Rule, Set, Table, TableName, Tables};
 use super::op::Op;
 use super::types::width;
@@ -166,7 +166,8 @@ fn targets<'a>(table: &'a Table, expression: &'a Expr) -> Vec<&'a str> {
     match expression {
         Expr::Verdict(verdict) => verdict.chain().into_iter().collect(),
         Expr::VerdictMap { map, .. } => {
-            let elements = table.sets.get(&map.name).into_iter().flat_map(|set| set.elements.values().flatten());
+            let elements =
+                table.sets.get(&map.name).into_iter().flat_map(|set| set.elements.values().flatten());
             elements.filter_map(leads).collect()
         }
         _ => Vec::new(),

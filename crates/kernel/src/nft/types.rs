@@ -93,6 +93,7 @@ pub(super) const PARTS: usize = 5;
 
 impl Type {
     /// Every type that can be part of a set's key.
+    #[cfg(test)]
     pub(super) fn all() -> impl Iterator<Item = Type> {
         KNOWN.iter().map(|row| row.0)
     }

@@ -5,8 +5,8 @@ use proptest::strategy::ValueTree;
 
 use crate::netlink::{Message, Messages, attributes};
 
-use super::*;
 use super::super::{declaration, decode, elements, wire};
+use super::*;
 
 /// Real dumps of everything: the payloads of the kernel's messages.
 fn dumps() -> Vec<(u16, Vec<u8>)> {
@@ -124,14 +124,19 @@ fn events_say_whose_table_changed() {
             concerned
         };
         let rich = samples::rich(Family::Inet);
-        let all = Tables::from([(ours[0].clone(), rich.clone())]);
+        let all = Tables::from([(ours[0].clone(), rich)]);
         assert!(heard(socket, &install(&all)) > 50);
         for other in [TableName::new(Family::Inet, "other"), TableName::new(Family::Ip6, "weft")] {
             assert_eq!(heard(socket, &[Op::AddTable(other.clone())]), 0);
             assert_eq!(heard(socket, &[Op::DeleteTable(other)]), 0);
         }
         let pod = vec![(Key::from([Value::protocol(17)]), None)];
-        let add = Op::AddElements { table: ours[0].clone(), set: "numbers".to_owned(), interval: false, elements: pod };
+        let add = Op::AddElements {
+            table: ours[0].clone(),
+            set: "numbers".to_owned(),
+            interval: false,
+            elements: pod,
+        };
         assert_eq!(heard(socket, &[add]), 1);
         let flush = Op::FlushChain { table: ours[0].clone(), chain: "n2".to_owned() };
         assert_eq!(heard(socket, &[flush]), 1);
@@ -165,7 +170,11 @@ fn mutated_dumps_never_panic() {
     let dumps = dumps();
     assert!(dumps.len() > 200);
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mutation = (0..dumps.len(), prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), any::<Option<prop::sample::Index>>());
+    let mutation = (
+        0..dumps.len(),
+        prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        any::<Option<prop::sample::Index>>(),
+    );
     for _ in 0..4000 {
         let (index, changes, cut) = mutation.new_tree(&mut runner).unwrap().current();
         let (kind, mut payload) = dumps[index].clone();

@@ -108,7 +108,8 @@ fn packets_own_the_elements_of_dynamic_sets() {
 #[test]
 fn everything_can_become_everything() {
     let rich = |family| Tables::from([(TableName::new(family, "weft"), samples::rich(family))]);
-    let states = [Tables::new(), rich(Family::Inet), samples::all(), one(pods(&["10.0.0.2"])), rich(Family::Bridge)];
+    let states =
+        [Tables::new(), rich(Family::Inet), samples::all(), one(pods(&["10.0.0.2"])), rich(Family::Bridge)];
     in_netns(|socket, _| {
         for from in &states {
             for to in &states {
@@ -140,7 +141,7 @@ fn becomes(socket: &mut Socket, from: &Tables, to: &Tables) {
 
 /// Two tables that have something in common.
 fn related() -> impl Strategy<Value = (Table, Table)> {
-    (samples::table(), samples::table(), prop::collection::vec(any::<bool>(), 8), any::<u64>()).prop_map(
+    (random::table(), random::table(), prop::collection::vec(any::<bool>(), 8), any::<u64>()).prop_map(
         |(a, other, picks, seed)| {
             let mut b = other.clone();
             for ((name, set), pick) in a.sets.iter().zip(&picks) {
@@ -157,7 +158,7 @@ fn related() -> impl Strategy<Value = (Table, Table)> {
                 for donor in other.sets.values().filter(|donor| donor.declaration == set.declaration) {
                     elements.extend(donor.elements.clone());
                 }
-                let set = samples::without_overlaps(Set { declaration: set.declaration.clone(), elements });
+                let set = random::without_overlaps(Set { declaration: set.declaration.clone(), elements });
                 b.sets.insert(name.clone(), set);
             }
             for ((name, chain), pick) in a.chains.iter().zip(picks.iter().rev()) {
@@ -172,22 +173,23 @@ fn related() -> impl Strategy<Value = (Table, Table)> {
 
 /// Intervals that move, grow and overlap their former selves.
 fn areas() -> impl Strategy<Value = Set> {
-    let item = (0..60_u32, 0..12_u32).prop_map(|(first, more)| {
-        Item::range(Value::Ipv4(first.into()), Value::Ipv4((first + more).into()))
-    });
+    let item = (0..60_u32, 0..12_u32)
+        .prop_map(|(first, more)| Item::range(Value::Ipv4(first.into()), Value::Ipv4((first + more).into())));
     let item = item.boxed();
     (any::<bool>(), any::<bool>()).prop_flat_map(move |(two, map)| {
         let mut key = vec![Type::Ipv4];
         let mut items = vec![item.clone()];
         if two {
             key.push(Type::Port);
-            let ports = (0..6_u16, 0..4_u16).prop_map(|(a, b)| Item::range(Value::port(a), Value::port(a + b)));
+            let ports =
+                (0..6_u16, 0..4_u16).prop_map(|(a, b)| Item::range(Value::port(a), Value::port(a + b)));
             items.push(ports.boxed());
         }
-        let declaration = if map { Declaration::map(&key, &[Type::Mark]) } else { Declaration::set(&key) }.intervals();
+        let declaration =
+            if map { Declaration::map(&key, &[Type::Mark]) } else { Declaration::set(&key) }.intervals();
         let datum = (0..2_u32).prop_map(move |n| map.then(|| Datum::from([Value::mark(n)])));
         prop::collection::btree_map(items.prop_map(Key), datum, 0..20).prop_map(move |elements| {
-            samples::without_overlaps(Set { declaration: declaration.clone(), elements })
+            random::without_overlaps(Set { declaration: declaration.clone(), elements })
         })
     })
 }
@@ -196,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_differs_from_itself(table in samples::table()) {
+    fn nothing_differs_from_itself(table in random::table()) {
         prop_assert!(diff(&one(table.clone()), &one(table.clone())).is_empty());
         prop_assert!(diff(&one(table.clone()), &as_read(&one(table))).is_empty());
     }
