@@ -117,7 +117,15 @@ pub(super) fn item(item: &Item) -> String {
     };
     match net.and_then(prefix_length) {
         Some(length) if begins(first, length) => format!("{}/{length}", value(first)),
-        _ => format!("{}-{}", value(first), value(last)),
+        _ => format!("{}-{}", end(first), end(last)),
+    }
+}
+
+/// An end of a range: without names, in which the sign between the ends would be one more letter.
+fn end(value: Value) -> String {
+    match value {
+        Value::Number(kind, number) if !matches!(kind, Type::Mark | Type::IfGroup) => number.to_string(),
+        _ => self::value(value),
     }
 }
 
