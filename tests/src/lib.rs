@@ -40,6 +40,7 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod suite;
 pub mod wait;
+pub mod weft;
 
 pub use engine::Engine;
 pub use network::Network;
