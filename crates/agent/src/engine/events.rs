@@ -2,8 +2,8 @@
 //! the plan before.
 
 use weft_kernel::netns::index_of;
-use weft_kernel::ours::ROUTE_PROTOCOL;
-use weft_model::IfName;
+use weft_kernel::ours::{ROUTE_PROTOCOL, device_group, wire_group};
+use weft_model::{IfName, Mode, Phase};
 use weft_plan::{NetworkPlan, WorkloadPlan};
 
 use super::Engine;
@@ -18,15 +18,18 @@ impl Engine {
     fn touches_plan(&self, event: &Event) -> bool {
         match event {
             Event::Rules => true,
+            Event::ForwardingOff(true) => self.plan.forward_ipv4,
+            Event::ForwardingOff(false) => self.plan.forward_ipv6,
             Event::Link(link, gone) => {
                 let Some(name) = &link.name else { return false };
-                let wanted_mtu = match (self.wire(name), self.device(name)) {
-                    (Some(wire), _) if wire.phase == weft_model::Phase::Pending => return false,
-                    (Some(wire), _) => wire.mtu,
-                    (None, Some(device)) => device.mtu,
+                let (mtu, group, port) = match (self.wire(name), self.device(name)) {
+                    (Some(wire), _) if wire.phase == Phase::Pending => return false,
+                    (Some(wire), _) => (wire.mtu, wire_group(wire.network), wire.mode == Mode::Bridge),
+                    (None, Some(device)) => (device.mtu, device_group(device.id), false),
                     (None, None) => return false,
                 };
-                *gone || !link.up || link.mtu != wanted_mtu
+                let same = (link.up, link.mtu, link.group, link.master.is_some()) == (true, mtu, group, port);
+                *gone || !same
             }
             Event::RouteGone(route) => {
                 let to = route.destination.addr();
