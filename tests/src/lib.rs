@@ -11,6 +11,7 @@ pub mod images;
 pub mod network;
 pub mod podman;
 pub mod programs;
+pub mod scene;
 pub mod sandbox;
 pub mod snapshot;
 pub mod suite;
