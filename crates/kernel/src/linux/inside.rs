@@ -73,7 +73,7 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
     let here: BTreeSet<_> = socket
         .dump(&address::list(), |all: &mut Vec<_>, m| all.extend(address::read(m)))?
         .into_iter()
-        .filter(|a| a.index == found.index && !a.automatic)
+        .filter(|a| a.index == found.index && !a.automatic && !is_link_local(a.address))
         .map(|a| a.address)
         .collect();
     let wanted: BTreeSet<_> = inside.addresses.iter().copied().collect();
@@ -104,6 +104,11 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
         }
     }
     Ok(wrong)
+}
+
+/// What a workload calls itself on its own link is its own affair; the guard knows the one it may use.
+fn is_link_local(address: ipnet::IpNet) -> bool {
+    matches!(address, ipnet::IpNet::V6(v6) if v6.addr().is_unicast_link_local())
 }
 
 fn described(wanted: &InsideRoute, index: u32) -> route::Described {
