@@ -15,14 +15,17 @@ const PARALLEL: usize = 8;
 /// Runs all of it. The host must have the network installed and the engine up.
 ///
 /// # Errors
-/// What did not hold, with the engine and the network.
+/// What did not hold, with the engine, the network and the logs of all daemons.
 pub fn run(sandbox: &Sandbox, network: &Network, engine: &dyn Engine) -> Result<()> {
-    let scene = || format!("{} with the network {}", engine.name(), network.name());
-    let before = Snapshot::take(sandbox, network)?;
-    pair(sandbox, engine).with_context(scene)?;
-    clean(sandbox, network, &before).with_context(scene)?;
-    crowd(sandbox, engine).with_context(scene)?;
-    clean(sandbox, network, &before).with_context(scene)
+    let all = || {
+        let before = Snapshot::take(sandbox, network)?;
+        pair(sandbox, engine)?;
+        clean(sandbox, network, &before)?;
+        crowd(sandbox, engine)?;
+        clean(sandbox, network, &before)
+    };
+    all()
+        .with_context(|| format!("{} with the network {}\n{}", engine.name(), network.name(), sandbox.logs()))
 }
 
 /// Two containers, one after the other: reported addresses, pages from the host, from each other, from themselves.

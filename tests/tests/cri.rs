@@ -1,6 +1,6 @@
 //! Networks under containerd's CRI, as a kubelet calls it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use weft_tests::containerd::{Containerd, Release, SOCKET};
 use weft_tests::cri::message::RuntimeCondition;
 use weft_tests::cri::{Cri, pod_config};
@@ -22,11 +22,10 @@ fn network_ready(cri: &Cri, wanted: bool) -> Result<RuntimeCondition> {
 
 fn run_suite(network: &Network, release: Release) -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let containerd = Containerd::start(&sandbox, network, release)?;
+    let _containerd = Containerd::start(&sandbox, network, release)?;
     let cri = Cri::connect(&sandbox, SOCKET)?;
     network_ready(&cri, true)?;
     suite::run(&sandbox, network, &cri)
-        .with_context(|| format!("the end of containerd's log:\n{}", containerd.log()))
 }
 
 #[test]

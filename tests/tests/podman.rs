@@ -30,12 +30,12 @@ fn pod(network: &Network) -> Result<()> {
         }
         Ok(())
     };
-    wait::until("the pod's page", wait::LONG / 2, answers)?;
+    wait::until("the pod's page", wait::LONG / 2, &answers)?;
     let url = format!("http://127.0.0.1:{PORT}/");
     let page = podman.podman(&["exec", "client", "timeout", "20", "wget", "-q", "-O", "-", &url])?;
     ensure!(page.trim() == "served", "the neighbour in the pod got {page:?}");
     podman.podman(&["rm", "--force", "--time=0", "client"])?;
-    answers()?;
+    wait::until("the page of the pod without its client", wait::LONG / 2, &answers)?;
     podman.podman(&["pod", "rm", "--force", "--time=0", "pod"])?;
     wait::until("a clean host", wait::LONG / 4, || Snapshot::take(&sandbox, network)?.same_as(&before))
 }

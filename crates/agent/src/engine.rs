@@ -42,6 +42,8 @@ pub(crate) struct Engine {
     store: Embedded,
     kernel: Linux,
     reaper: Sender<Retired>,
+    /// Where plugins leave word.
+    journal: std::path::PathBuf,
     started: Instant,
     /// What is wrong, for `weft status`.
     health: Vec<String>,

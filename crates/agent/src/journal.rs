@@ -8,13 +8,23 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use weft_model::AttachmentId;
 use weft_model::api::Detach;
 
 use crate::agent::Agent;
 use crate::chain;
+use crate::engine::Engine;
 
 /// No honest entry is larger, in bytes.
 const LARGEST: u64 = 64 << 10;
+
+/// Works off the entry of one attachment: what was left undone must not undo what comes next under that name.
+pub(crate) fn drain_one(engine: &mut Engine, folder: &Path, id: &AttachmentId) {
+    let path = folder.join(id.journal_entry());
+    if path.exists() {
+        one(engine, &path);
+    }
+}
 
 /// Detaches what the journal names; returns how many entries were drained.
 pub(crate) fn drain(agent: &Agent, folder: &Path) -> usize {
@@ -22,26 +32,33 @@ pub(crate) fn drain(agent: &Agent, folder: &Path) -> usize {
     let mut drained = 0;
     for entry in entries.filter_map(Result::ok) {
         let path = entry.path();
-        if path.extension().is_none_or(|e| e != "json") {
+        // Names that begin with a dot are entries still being written.
+        let unfinished = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if unfinished || path.extension().is_none_or(|e| e != "json") {
             continue;
         }
-        match read(&path) {
-            Ok(request) => match agent.engine().detach(&request) {
-                Ok(_) => {
-                    drained += 1;
-                    if let Err(error) = fs::remove_file(&path) {
-                        tracing::warn!(%error, ?path, "failed to remove a journal entry");
-                    }
-                }
-                Err(error) => tracing::warn!(%error, ?path, "failed to work off a journal entry"),
-            },
-            Err(error) => {
-                tracing::warn!(error = chain(&error), ?path, "set an unreadable journal entry aside");
-                let _ = fs::rename(&path, path.with_extension("unreadable"));
-            }
-        }
+        drained += usize::from(one(&mut agent.engine(), &path));
     }
     drained
+}
+
+fn one(engine: &mut Engine, path: &Path) -> bool {
+    let request = match read(path) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), ?path, "set an unreadable journal entry aside");
+            let _ = fs::rename(path, path.with_extension("unreadable"));
+            return false;
+        }
+    };
+    if let Err(error) = engine.detach(&request) {
+        tracing::warn!(%error, ?path, "failed to work off a journal entry");
+        return false;
+    }
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(%error, ?path, "failed to remove a journal entry");
+    }
+    true
 }
 
 fn read(path: &Path) -> io::Result<Detach> {

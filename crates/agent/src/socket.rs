@@ -31,7 +31,10 @@ const STACK: usize = 256 << 10;
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is no socket", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is no socket", path.display()),
+            ));
         }
         Ok(_) if UnixStream::connect(path).is_ok() => {
             let message = format!("another agent answers at {}", path.display());

@@ -1,21 +1,18 @@
 //! A workload's wire: the host's end, the way to it, its guard, and the inside.
 
 use ipnet::IpNet;
-use weft_kernel::ours::wire_group;
+use weft_kernel::ours::{wire_alias, wire_group};
 use weft_kernel::state::{Inside, InsideRoute, Kind, Link, Route, Sysctl};
 use weft_model::{IfName, Mode};
 use weft_plan::WorkloadPlan;
 
 use crate::{Wanted, Wire, network, nft};
 
-/// The first word of a finished wire's alias; the number is the format's version.
-const ALIAS: &str = "weft1";
-
 /// Adds a workload's wire.
 pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
     let ipv6 = workload.addresses.iter().any(|a| a.addr().is_ipv6());
     let host_end = &workload.host_end;
-    let alias = alias(workload);
+    let alias = wire_alias(&workload.id, workload.netns.inode);
     let state = &mut wanted.state;
     let link = Link {
         kind: Kind::Wire,
@@ -71,26 +68,4 @@ fn inside_settings(ifname: &IfName, ipv6: bool, mode: Mode) -> Vec<(Sysctl, Stri
     ]
     .map(|(key, value)| (Sysctl::of_link("ipv6", ifname, key), value.to_owned()))
     .into()
-}
-
-/// What a finished wire's alias says: enough to rebuild the attachment's record from the kernel alone.
-/// At most 255 bytes (IFALIASZ - 1) by the limits of the names in it: 5 + 63 + 128 + 15 + 20 and spaces.
-#[must_use]
-pub fn alias(workload: &WorkloadPlan) -> String {
-    let id = &workload.id;
-    format!("{ALIAS} {} {} {} {}", id.network, id.container, id.ifname, workload.netns.inode)
-}
-
-/// Reads an alias back: the attachment and the inode of its namespace.
-#[must_use]
-pub fn read_alias(alias: &str) -> Option<(weft_model::AttachmentId, u64)> {
-    let mut words = alias.split(' ');
-    if words.next() != Some(ALIAS) {
-        return None;
-    }
-    let network = words.next()?.parse().ok()?;
-    let container = words.next()?.parse().ok()?;
-    let ifname = words.next()?.parse().ok()?;
-    let inode = words.next()?.parse().ok()?;
-    words.next().is_none().then_some((weft_model::AttachmentId { network, container, ifname }, inode))
 }

@@ -154,12 +154,7 @@ impl FakeKernel {
         Ok(())
     }
 
-    fn create_wire(
-        &mut self,
-        name: &IfName,
-        link: &Link,
-        inside: &Inside,
-    ) -> Result<(), Cause> {
+    fn create_wire(&mut self, name: &IfName, link: &Link, inside: &Inside) -> Result<(), Cause> {
         self.absent(name)?;
         if let Some(master) = &link.master {
             self.present(master)?;

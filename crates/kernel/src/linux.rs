@@ -2,11 +2,13 @@
 //!
 //! Consecutive changes of links, addresses, neighbours and routes travel in one message.
 
+mod cut;
 mod inside;
 mod read;
 mod reap;
 mod wire;
 
+pub use cut::cut_wire;
 pub use inside::check;
 pub use reap::Reaped;
 

@@ -8,7 +8,7 @@
 //! | nftables | tables named [`TABLE`] |
 //! | files | below weft's own folders, or listed by `weft install` |
 
-use weft_model::NetworkId;
+use weft_model::{AttachmentId, NetworkId};
 
 use crate::nft::{Family, TableName};
 
@@ -55,4 +55,49 @@ pub fn is_ours(group: u32) -> bool {
 #[must_use]
 pub fn is_wire(group: u32) -> bool {
     is_ours(group) && group & DEVICE == 0
+}
+
+/// The first word of a finished wire's alias; the number is the format's version.
+const ALIAS: &str = "weft1";
+
+/// What a finished wire's alias says: enough to rebuild the attachment's record from the kernel alone.
+/// At most 255 bytes (IFALIASZ - 1) by the limits of the names in it: 5 + 63 + 128 + 15 + 20 and spaces.
+#[must_use]
+pub fn wire_alias(id: &AttachmentId, netns_inode: u64) -> String {
+    format!("{ALIAS} {} {} {} {netns_inode}", id.network, id.container, id.ifname)
+}
+
+/// Reads an alias back: the attachment and the inode of its namespace.
+#[must_use]
+pub fn read_wire_alias(alias: &str) -> Option<(AttachmentId, u64)> {
+    let mut words = alias.split(' ');
+    if words.next() != Some(ALIAS) {
+        return None;
+    }
+    let network = words.next()?.parse().ok()?;
+    let container = words.next()?.parse().ok()?;
+    let ifname = words.next()?.parse().ok()?;
+    let inode = words.next()?.parse().ok()?;
+    words.next().is_none().then_some((AttachmentId { network, container, ifname }, inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_alias_fits_and_is_read_back() {
+        let id = AttachmentId {
+            network: "n".repeat(63).parse().unwrap(),
+            container: "c".repeat(128).parse().unwrap(),
+            ifname: "i".repeat(15).parse().unwrap(),
+        };
+        let alias = wire_alias(&id, u64::MAX);
+        assert!(alias.len() < 256, "{}", alias.len());
+        assert_eq!(read_wire_alias(&alias), Some((id, u64::MAX)));
+        for foreign in ["", "weft1", "weft1 a b eth0", "weft1 a b eth0 x", "weft1 a b eth0 1 more", "a weft1"]
+        {
+            assert_eq!(read_wire_alias(foreign), None, "{foreign}");
+        }
+    }
 }

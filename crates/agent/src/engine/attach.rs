@@ -22,6 +22,8 @@ impl Engine {
     /// # Errors
     /// With everything undone.
     pub(crate) fn attach(&mut self, wish: &Attach) -> Result<Attached, Error> {
+        let journal = self.journal.clone();
+        crate::journal::drain_one(self, &journal, &wish.id);
         let netns = self.namespace(wish)?;
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];
@@ -61,7 +63,8 @@ impl Engine {
     fn namespace(&mut self, wish: &Attach) -> Result<Netns, Error> {
         let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
         let netns = Netns::open(&wish.netns).map_err(|e| {
-            invalid(chain(&e)).hint("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
+            invalid(chain(&e))
+                .hint("give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net")
         })?;
         let own = Netns::current().map_err(|e| invalid(chain(&e)))?;
         if own.inode() == netns.inode() {
@@ -83,7 +86,8 @@ impl Engine {
 
     /// Fills in what the wish leaves open. The addresses are held when this returns.
     fn choose(&mut self, wish: &Attach, netns: &Netns) -> Result<Workload, Error> {
-        let network = self.world.networks.get(&wish.id.network).ok_or_else(|| no_network(&wish.id.network))?;
+        let network =
+            self.world.networks.get(&wish.id.network).ok_or_else(|| no_network(&wish.id.network))?;
         let mtu = self.plan.networks[&network.name].mtu;
         let host_end = match &wish.host_ifname {
             Some(name) => self.free_name(name)?,
@@ -115,9 +119,10 @@ impl Engine {
         let held: BTreeSet<_> =
             self.world.workloads.values().flat_map(|w| w.addresses.iter().map(IpNet::addr)).collect();
         match addresses.iter().find(|a| held.contains(&a.addr())) {
-            Some(twice) => {
-                Err(Error::new(ErrorKind::Exists, format!("the delegated IPAM gave {twice}, which is in use")))
-            }
+            Some(twice) => Err(Error::new(
+                ErrorKind::Exists,
+                format!("the delegated IPAM gave {twice}, which is in use"),
+            )),
             None => Ok(addresses.to_vec()),
         }
     }
@@ -156,7 +161,11 @@ impl Engine {
         let _ = self.kernel.reap();
         self.remove(&planned.id);
         self.give_back(&planned.id);
-        if let Err(error) = self.record(vec![Write::RemoveWorkload { id: planned.id.clone(), freed: Vec::new(), at: clock::now() }]) {
+        if let Err(error) = self.record(vec![Write::RemoveWorkload {
+            id: planned.id.clone(),
+            freed: Vec::new(),
+            at: clock::now(),
+        }]) {
             tracing::warn!(%error, "failed to record that an attach was undone");
         }
     }
@@ -176,9 +185,10 @@ impl Engine {
                 .hint("choose another interface name, or remove that interface");
         }
         match &error.cause {
-            Cause::Netns(_) | Cause::Replaced { .. } => {
-                Error::new(ErrorKind::Invalid, format!("{netns} vanished while it was attached: {}", chain(error)))
-            }
+            Cause::Netns(_) | Cause::Replaced { .. } => Error::new(
+                ErrorKind::Invalid,
+                format!("{netns} vanished while it was attached: {}", chain(error)),
+            ),
             _ => Error::new(ErrorKind::Kernel, chain(error)),
         }
     }
@@ -208,7 +218,8 @@ impl Engine {
 }
 
 fn exists(error: &ChangeError) -> bool {
-    error.command.starts_with("ip link add") && error.cause.errno() == Some(rustix::io::Errno::EXIST.raw_os_error())
+    error.command.starts_with("ip link add")
+        && error.cause.errno() == Some(rustix::io::Errno::EXIST.raw_os_error())
 }
 
 /// A name that no other attempt has had: rules and records that still mention an old one mean nobody.

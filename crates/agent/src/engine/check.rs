@@ -22,11 +22,8 @@ impl Engine {
         let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
         let found = self.kernel.read(&keys).map_err(|e| kernel(&e))?;
         // Only what is missing or different concerns this attachment; what is more belongs to others.
-        let mut wrong: Vec<String> = weft_dataplane::steps(&wanted, &found)
-            .iter()
-            .filter(|c| !c.is_removal())
-            .map(describe)
-            .collect();
+        let mut wrong: Vec<String> =
+            weft_dataplane::steps(&wanted, &found).iter().filter(|c| !c.is_removal()).map(describe).collect();
         for wire in wanted.wires.values() {
             match weft_kernel::linux::check(&wire.inside) {
                 Ok(inside) => wrong.extend(inside),
@@ -35,7 +32,11 @@ impl Engine {
         }
         let here = |a: &&IpNet| !planned.addresses.iter().any(|p| p.addr() == a.addr());
         wrong.extend(
-            request.expect.iter().filter(here).map(|a| format!("the runtime expects {a}, which is not its address")),
+            request
+                .expect
+                .iter()
+                .filter(here)
+                .map(|a| format!("the runtime expects {a}, which is not its address")),
         );
         Ok(wrong)
     }

@@ -12,7 +12,11 @@ impl Engine {
     /// # Errors
     /// The first of a removal; the others are tried all the same.
     pub(crate) fn collect(&mut self, request: &Collect) -> Result<Vec<AttachmentId>, Error> {
-        let of_network = self.world.workloads.values().filter(|w| w.id.network == request.network && w.owner == request.owner);
+        let of_network = self
+            .world
+            .workloads
+            .values()
+            .filter(|w| w.id.network == request.network && w.owner == request.owner);
         let doomed: Vec<AttachmentId> = match &request.keep {
             Some(keep) => of_network
                 .filter(|w| !keep.iter().any(|(c, i)| *c == w.id.container && *i == w.id.ifname))

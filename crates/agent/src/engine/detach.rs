@@ -81,7 +81,9 @@ impl Engine {
             return;
         }
         self.remove(id);
-        if let Err(error) = self.record(vec![Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() }]) {
+        if let Err(error) =
+            self.record(vec![Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() }])
+        {
             tracing::warn!(%error, %id, "failed to forget an attachment");
         }
     }

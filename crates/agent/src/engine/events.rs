@@ -38,9 +38,11 @@ impl Engine {
                 let holds = |w: &&WorkloadPlan| w.addresses.iter().any(|a| a.addr() == gone.address);
                 self.plan.workloads.values().find(holds).is_some_and(at)
             }
-            Event::AddressGone(gone) => {
-                self.plan.networks.values().any(|n| n.gateways.iter().any(|g| g.addr() == gone.address.addr()))
-            }
+            Event::AddressGone(gone) => self
+                .plan
+                .networks
+                .values()
+                .any(|n| n.gateways.iter().any(|g| g.addr() == gone.address.addr())),
         }
     }
 

@@ -57,7 +57,8 @@ impl Engine {
     /// With nothing changed.
     pub(crate) fn network_remove(&mut self, name: &NetworkName, explain: bool) -> Result<Vec<String>, Error> {
         let network = self.world.networks.get(name).cloned().ok_or_else(|| no_network(name))?;
-        let users: Vec<String> = self.world.workloads.keys().filter(|id| id.network == *name).map(ToString::to_string).collect();
+        let users: Vec<String> =
+            self.world.workloads.keys().filter(|id| id.network == *name).map(ToString::to_string).collect();
         if !users.is_empty() {
             let (some, more) = (users[..users.len().min(3)].join(", "), users.len().saturating_sub(3));
             let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -163,8 +164,11 @@ impl Engine {
                 IpNet::V6(net) => ipv6.replace(*net).is_some(),
             };
             if twice {
-                return Err(Error::new(ErrorKind::Invalid, format!("{subnet} is the second subnet of its family"))
-                    .hint("give at most one IPv4 and one IPv6 subnet"));
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("{subnet} is the second subnet of its family"),
+                )
+                .hint("give at most one IPv4 and one IPv6 subnet"));
             }
         }
         Ok((ipv4, ipv6))
@@ -178,6 +182,8 @@ impl Engine {
             .chain(1..=highest.min(LAST_ID))
             .find(|id| !used(id))
             .map(NetworkId)
-            .ok_or_else(|| Error::new(ErrorKind::Exhausted, format!("there are {LAST_ID} networks on this host already")))
+            .ok_or_else(|| {
+                Error::new(ErrorKind::Exhausted, format!("there are {LAST_ID} networks on this host already"))
+            })
     }
 }

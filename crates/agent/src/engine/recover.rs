@@ -37,7 +37,8 @@ impl Engine {
     /// [`StartError`].
     pub(crate) fn start(config: &Config, reaper: Sender<Retired>) -> Result<Engine, StartError> {
         let mut kernel = Linux::open().map_err(StartError::Kernel)?;
-        let paths = weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
+        let paths =
+            weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
         let (mut store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
         let loaded = store.load().map_err(StartError::Store)?;
         let found = kernel.read(&[]).map_err(StartError::Read)?;
@@ -60,6 +61,7 @@ impl Engine {
             store,
             kernel,
             reaper,
+            journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
         };
@@ -73,7 +75,12 @@ impl Engine {
             }
         }
         for record in &loaded.unreadable {
-            tracing::warn!(kind = record.kind, key = record.key, why = record.why, "a record makes no sense and is left alone");
+            tracing::warn!(
+                kind = record.kind,
+                key = record.key,
+                why = record.why,
+                "a record makes no sense and is left alone"
+            );
         }
         engine.adopt_networks(&loaded, &found);
         engine.adopt_workloads(loaded, &found);
@@ -84,7 +91,9 @@ impl Engine {
     fn adopt_networks(&mut self, loaded: &Loaded, found: &State) {
         self.world.networks = loaded.networks.clone();
         let mut writes = Vec::new();
-        for network in found.links.values().filter_map(|l| weft_dataplane::network::read_alias(l.alias.as_ref()?)) {
+        for network in
+            found.links.values().filter_map(|l| weft_dataplane::network::read_alias(l.alias.as_ref()?))
+        {
             let known = self.world.networks.values().any(|n| n.name == network.name || n.id == network.id);
             if !known && loaded.networks.is_empty() {
                 tracing::warn!(network = %network.name, "took a network from the kernel: its record was lost");
@@ -144,7 +153,10 @@ impl Engine {
     }
 
     fn adopt(&mut self, workload: Workload, writes: &mut Vec<Write>) {
-        let restored = self.addresses.get_mut(&workload.id.network).map(|a| a.restore(&workload.id, &workload.addresses));
+        let restored = self
+            .addresses
+            .get_mut(&workload.id.network)
+            .map(|a| a.restore(&workload.id, &workload.addresses));
         match restored {
             Some(Err(error @ weft_plan::address::AddressError::Taken { .. })) => {
                 tracing::error!(error = chain(&error), id = %workload.id, "two records hold one address; the later is dropped");
@@ -182,7 +194,9 @@ fn undone(id: AttachmentId) -> Write {
 fn finished_wires(found: &State) -> BTreeMap<AttachmentId, weft_model::IfName> {
     let wires = found.links.iter().filter(|(_, l)| weft_kernel::ours::is_wire(l.group));
     wires
-        .filter_map(|(name, l)| Some((weft_dataplane::attach::read_alias(l.alias.as_ref()?)?.0, name.clone())))
+        .filter_map(|(name, l)| {
+            Some((weft_kernel::ours::read_wire_alias(l.alias.as_ref()?)?.0, name.clone()))
+        })
         .collect()
 }
 
@@ -201,12 +215,15 @@ fn rebuild(
     world: &World,
 ) -> Option<Workload> {
     let link = found.links.get(host_end)?;
-    let (_, inode) = weft_dataplane::attach::read_alias(link.alias.as_ref()?)?;
+    let (_, inode) = weft_kernel::ours::read_wire_alias(link.alias.as_ref()?)?;
     let network = world.networks.get(&id.network)?;
     let guarded = weft_dataplane::nft::guarded(&found.tables, host_end);
     let (mac, _) = guarded.first()?;
     let with_prefix = |address: &std::net::IpAddr| {
-        network.subnets().find(|s| s.contains(address)).and_then(|s| ipnet::IpNet::new(*address, s.prefix_len()).ok())
+        network
+            .subnets()
+            .find(|s| s.contains(address))
+            .and_then(|s| ipnet::IpNet::new(*address, s.prefix_len()).ok())
     };
     Some(Workload {
         id: id.clone(),

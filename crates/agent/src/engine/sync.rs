@@ -66,7 +66,8 @@ impl Engine {
     /// Forgets workloads whose wire and namespace are both gone: nobody will ever detach them.
     fn bury(&mut self) {
         let lost = |w: &&Workload| weft_kernel::netns::index_of(w.host_end.as_str()).is_none() && is_dead(w);
-        let dead: Vec<AttachmentId> = self.world.workloads.values().filter(lost).map(|w| w.id.clone()).collect();
+        let dead: Vec<AttachmentId> =
+            self.world.workloads.values().filter(lost).map(|w| w.id.clone()).collect();
         dead.iter().for_each(|id| self.forget(id));
     }
 }

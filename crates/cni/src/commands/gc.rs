@@ -14,7 +14,11 @@ pub(crate) fn gc(call: &Call<'_>) -> Result<(), Failure> {
     if disabled {
         return Ok(());
     }
-    let request = Request::Collect(Collect { network: essentials.network.clone(), owner: essentials.owner.clone(), keep });
+    let request = Request::Collect(Collect {
+        network: essentials.network.clone(),
+        owner: essentials.owner.clone(),
+        keep,
+    });
     let ours = match call.ask(&essentials, &request) {
         Ok(Reply::Collected(_)) => Ok(()),
         Ok(_) => Err(call.unexpected()),

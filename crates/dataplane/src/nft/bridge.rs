@@ -10,7 +10,7 @@ const FIRST: i32 = -300;
 const ARP: u32 = 0x0806;
 const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
 /// The target of a neighbour advertisement (RFC 4861, section 4.4): 16 bytes after 8 of ICMPv6.
-const TARGET: Field = Field::Payload { base: PayloadBase::Transport, offset: 64, length: 16 };
+const TARGET: Field = Field::Payload { base: PayloadBase::Transport, offset: 8, length: 16 };
 
 pub(super) fn fill(table: &mut Table) {
     let base = Some(Base::new(Kind::Filter, Hook::Prerouting, FIRST));
@@ -24,12 +24,6 @@ fn from_port() -> Vec<Rule> {
         Expr::lookup(&[Field::IifName, fields[0], fields[1]], SetRef::hash(set))
     };
     let mut rules = forbidden();
-    // Nobody here listens to membership reports (snooping is off), and the bridge would flood them.
-    rules.push(refuse(
-        [Expr::one_of(Field::Icmpv6Type, &[131, 132, 143])],
-        Expr::drop(),
-        "multicast membership report, needed by nobody",
-    ));
     rules.push(Rule::new([
         Expr::number(Field::EtherType, ARP),
         holds([Field::EtherSaddr, Field::ArpSaddrIp], GUARD4),
@@ -40,6 +34,7 @@ fn from_port() -> Vec<Rule> {
     rules.push(Rule::new([
         Expr::number(Field::Icmpv6Type, NEIGHBOUR_ADVERTISEMENT),
         holds([Field::EtherSaddr, Field::Ip6Saddr], GUARD6),
+        holds([Field::EtherSaddr, TARGET], TARGET6),
         Expr::accept(),
     ]));
     rules.push(refuse(

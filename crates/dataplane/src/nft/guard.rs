@@ -24,7 +24,7 @@ pub(super) fn sets() -> [(Family, Vec<(&'static str, Declaration)>); 3] {
     [
         (Family::Inet, vec![guard4.clone(), guard6.clone()]),
         (Family::Arp, vec![guard4.clone()]),
-        (Family::Bridge, vec![guard4, guard6]),
+        (Family::Bridge, vec![guard4, guard6, (TARGET6, set(Type::TARGET))]),
     ]
 }
 
@@ -64,11 +64,14 @@ pub fn guard(workload: &WorkloadPlan, tables: &mut Tables) {
 pub fn guarded(tables: &Tables, host_end: &weft_model::IfName) -> Vec<(Mac, IpAddr)> {
     let Some(port) = IfName::new(host_end.as_str()) else { return Vec::new() };
     let mut found = Vec::new();
-    for set in [Family::Inet, Family::Bridge].iter().filter_map(|f| tables.get(&name(*f))).flat_map(|t| {
-        [GUARD4, GUARD6].into_iter().filter_map(|set| t.sets.get(set))
-    }) {
+    for set in [Family::Inet, Family::Bridge]
+        .iter()
+        .filter_map(|f| tables.get(&name(*f)))
+        .flat_map(|t| [GUARD4, GUARD6].into_iter().filter_map(|set| t.sets.get(set)))
+    {
         for key in set.elements.keys() {
-            let [Item::One(Value::IfName(at)), Item::One(Value::Mac(mac)), Item::One(address)] = key.0[..] else {
+            let [Item::One(Value::IfName(at)), Item::One(Value::Mac(mac)), Item::One(address)] = key.0[..]
+            else {
                 continue;
             };
             let address = match address {

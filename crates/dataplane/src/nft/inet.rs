@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use weft_kernel::nft::{
-    Base, Chain, Compare, Declaration, Expr, Field, Hook, Item, Key, Kind, Operand, Reject, Right, Rule, SetRef,
-    Table, Type, Value, Verdict,
+    Base, Chain, Compare, Declaration, Expr, Field, Hook, Item, Key, Kind, Operand, Reject, Right, Rule,
+    SetRef, Table, Type, Value, Verdict,
 };
 use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, device_group, wire_group};
 use weft_model::Mode;
@@ -117,12 +117,26 @@ fn from_wire() -> Vec<Rule> {
     rules
 }
 
-/// Router advertisements, redirects and DHCP answers: what only routers and servers say.
+/// What only routers and servers say (advertisements, redirects, DHCP answers), and what nobody here
+/// listens to: there is no router to solicit, and reports of multicast membership would be flooded.
 pub(super) fn forbidden() -> Vec<Rule> {
     let udp_from = |port: u32| [Expr::number(Field::L4Proto, 17), Expr::number(Field::ThSport, port)];
     vec![
-        refuse([Expr::one_of(Field::Icmpv6Type, &[134, 137])], Expr::drop(), "router advertisement or redirect from a workload"),
-        refuse([Expr::number(Field::IcmpType, 5)], Expr::drop(), "router advertisement or redirect from a workload"),
+        refuse(
+            [Expr::one_of(Field::Icmpv6Type, &[134, 137])],
+            Expr::drop(),
+            "router advertisement or redirect from a workload",
+        ),
+        refuse(
+            [Expr::number(Field::IcmpType, 5)],
+            Expr::drop(),
+            "router advertisement or redirect from a workload",
+        ),
+        refuse(
+            [Expr::one_of(Field::Icmpv6Type, &[131, 132, 133, 143])],
+            Expr::drop(),
+            "router solicitation or multicast report, needed by nobody",
+        ),
         refuse(udp_from(67), Expr::drop(), "DHCP answer from a workload"),
         refuse(udp_from(547), Expr::drop(), "DHCP answer from a workload"),
     ]
@@ -130,7 +144,8 @@ pub(super) fn forbidden() -> Vec<Rule> {
 
 fn input() -> Vec<Rule> {
     // VXLAN (RFC 7348): only other hosts may hand us encapsulated packets.
-    let overlay = [ours(Field::IifGroup), Expr::number(Field::L4Proto, 17), Expr::number(Field::ThDport, 4789)];
+    let overlay =
+        [ours(Field::IifGroup), Expr::number(Field::L4Proto, 17), Expr::number(Field::ThDport, 4789)];
     vec![refuse(overlay, Expr::drop(), "overlay packet from a workload")]
 }
 
@@ -144,10 +159,7 @@ fn forward() -> Vec<Rule> {
 fn from_workload(plan: &Plan) -> Vec<Rule> {
     let prohibited = || Expr::Reject(Reject::ADMIN_PROHIBITED);
     let mut rules = vec![
-        Rule::new([
-            Expr::lookup(&[Field::IifGroup, Field::OifGroup], SetRef::hash(JOINED)),
-            Expr::accept(),
-        ]),
+        Rule::new([Expr::lookup(&[Field::IifGroup, Field::OifGroup], SetRef::hash(JOINED)), Expr::accept()]),
         refuse([ours(Field::OifGroup)], prohibited(), "networks are isolated from each other"),
     ];
     if plan.block_metadata {

@@ -94,7 +94,10 @@ fn set_link(name: &IfName, link: &Link) -> String {
     // A wire's alias marks its completion and comes last, as a change of its own.
     let alias = link.alias.as_ref().filter(|_| link.kind == Kind::Bridge);
     let alias = alias.map(|a| format!(" alias '{a}'")).unwrap_or_default();
-    format!("ip link set {name} address {} mtu {} group {}{master}{alias} {state}", link.mac, link.mtu, link.group)
+    format!(
+        "ip link set {name} address {} mtu {} group {}{master}{alias} {state}",
+        link.mac, link.mtu, link.group
+    )
 }
 
 fn configure(inside: &Inside) -> Vec<String> {

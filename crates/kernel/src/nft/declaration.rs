@@ -75,8 +75,13 @@ pub(super) fn read(body: &[u8]) -> Option<Declaration> {
     let a = table::<20>(body);
     let word = |kind: usize| a[kind].and_then(|a| a.be32());
     let flags = word(3).unwrap_or(0);
-    let known =
-        flag::INTERVAL | flag::MAP | flag::TIMEOUT | flag::DYNAMIC | flag::CONCAT | flag::ANONYMOUS | flag::CONSTANT;
+    let known = flag::INTERVAL
+        | flag::MAP
+        | flag::TIMEOUT
+        | flag::DYNAMIC
+        | flag::CONCAT
+        | flag::ANONYMOUS
+        | flag::CONSTANT;
     if flags & !known != 0 || a[15].is_some() || a[17].is_some() || a[18].is_some() {
         return None; // objects or expressions as data
     }
@@ -132,7 +137,7 @@ pub(super) fn needs_typeof(key: &[Type], data: Option<&Data>) -> bool {
         Some(Data::Values(values)) => values.as_slice(),
         _ => &[],
     };
-    key.iter().chain(values).any(|part| *part == Type::Integer)
+    key.iter().chain(values).any(|part| matches!(*part, Type::Integer | Type::TARGET))
 }
 
 /// `enum byteorder` of `nft`: unknown, host, network. Concatenations have none, nor have some single bytes.
@@ -175,11 +180,12 @@ fn typeof_one(part: Type) -> Vec<u8> {
     match typeof_of(part).1 {
         Note::Meta(key) => words(&[key]),
         Note::Payload(protocol, field) => words(&[protocol, field]),
+        Note::Raw(base, offset, length) => words(&[0, 0, base, offset, length]),
         Note::Random => words(&[1, RANDOM, 0]),
     }
     let kind = match typeof_of(part).1 {
         Note::Meta(_) => 9,
-        Note::Payload(..) => 7,
+        Note::Payload(..) | Note::Raw(..) => 7,
         Note::Random => 23,
     };
     noted(kind, &body)
@@ -191,6 +197,8 @@ enum Note {
     Meta(u32),
     /// `enum proto_desc_id` of `nft`, and the field's index in the protocol's template.
     Payload(u32, u32),
+    /// `enum proto_bases`, offset and length in bits.
+    Raw(u32, u32, u32),
     Random,
 }
 
@@ -213,6 +221,7 @@ fn typeof_of(part: Type) -> (&'static str, Note) {
         Type::NfProto => ("meta nfproto", Note::Meta(15)),
         Type::PacketType => ("meta pkttype", Note::Meta(19)),
         Type::LinkType => ("meta iiftype", Note::Meta(8)),
+        Type::TARGET => ("@th,64,128", Note::Raw(3, 64, 128)),
         _ => ("numgen random mod 65536", Note::Random),
     }
 }

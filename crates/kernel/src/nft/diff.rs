@@ -63,7 +63,8 @@ fn alike(wanted: &Table, found: &Table) -> bool {
         found.chains.get(name).is_none_or(|old| match (&chain.base, &old.base) {
             (None, None) => true,
             (Some(new), Some(old)) => {
-                (new.kind, new.hook, new.priority, new.device) == (old.kind, old.hook, old.priority, old.device)
+                (new.kind, new.hook, new.priority, new.device)
+                    == (old.kind, old.hook, old.priority, old.device)
             }
             _ => false,
         })

@@ -3,8 +3,8 @@
 //! Three shapes: hash sets have keys; interval sets of one part have a start and, as another element, the
 //! first value behind the end; interval sets of several parts have a first and a last key.
 
-use super::encode::write_verdict;
 use super::decode::read_verdict;
+use super::encode::write_verdict;
 use super::model::{Data, Declaration};
 use super::types::Type;
 use super::value::{Datum, Elements, Item, Key, Value};
@@ -205,10 +205,8 @@ fn pair(declaration: &Declaration, mut found: Vec<Found>) -> Option<Elements> {
             None => vec![0xff; start.key.len()],
         };
         let kind = declaration.key[0];
-        let item = Item::range(
-            Value::from_bytes(kind, &start.key, true)?,
-            Value::from_bytes(kind, &last, true)?,
-        );
+        let item =
+            Item::range(Value::from_bytes(kind, &start.key, true)?, Value::from_bytes(kind, &last, true)?);
         elements.insert(Key(vec![item]), start.datum.clone()?);
     }
     Some(elements)

@@ -3,7 +3,9 @@
 //! What is written here was checked by [`validate`](super::validate) before; nothing can fail any more.
 //! Registers hold 32 bits each, sixteen of them; a value takes as many as it needs, from the first on.
 
-use super::expression::{Compare, Expr, Mark, MarkSource, NatKind, NatTarget, Operand, Reject, Right, SetRef};
+use super::expression::{
+    Compare, Expr, Mark, MarkSource, NatKind, NatTarget, Operand, Reject, Right, SetRef,
+};
 use super::field::{Base, Load};
 use super::types::{Order, Type};
 use super::value::{Value, Verdict};
@@ -34,7 +36,11 @@ pub(super) fn data_slot(key: &[Operand]) -> usize {
 }
 
 /// Writes the expressions of one rule. `sets` are the numbers in this batch of its anonymous sets.
-pub(super) fn expressions(list: &mut Attributes<'_>, expressions: &[Expr], mut sets: impl Iterator<Item = u32>) {
+pub(super) fn expressions(
+    list: &mut Attributes<'_>,
+    expressions: &[Expr],
+    mut sets: impl Iterator<Item = u32>,
+) {
     for expression in expressions {
         write(&mut Writer { list }, expression, &mut sets);
     }

@@ -9,7 +9,9 @@ use super::declaration;
 use super::decode::{self, Anonymous};
 use super::depend::canonical;
 use super::elements;
-use super::model::{Base, Chain, Declaration, Family, Hook, Kind, Policy, Rule, Set, Table, TableName, Tables};
+use super::model::{
+    Base, Chain, Declaration, Family, Hook, Kind, Policy, Rule, Set, Table, TableName, Tables,
+};
 use super::value::IfName;
 use super::wire::{ACK, DUMP, REQUEST, flag, header, kind, message, table};
 use crate::netlink::{self, Attribute, Attributes, Message, Messages, Socket};
@@ -121,13 +123,14 @@ fn sets(
     foreign: &mut Vec<String>,
 ) -> Result<(Sets, Anonymous), netlink::Error> {
     let list = request(name.family, message::GET_SET, DUMP, in_table(name));
-    let found: Vec<(String, u32, Option<Declaration>)> = socket.dump(&list, |found: &mut Vec<_>, message| {
-        let a = table::<20>(message.body(4));
-        if let Some(set) = named(&a, name, 2) {
-            let flags = a[3].and_then(|flags| flags.be32()).unwrap_or(0);
-            found.push((set.to_owned(), flags, declaration::read(message.body(4))));
-        }
-    })?;
+    let found: Vec<(String, u32, Option<Declaration>)> =
+        socket.dump(&list, |found: &mut Vec<_>, message| {
+            let a = table::<20>(message.body(4));
+            if let Some(set) = named(&a, name, 2) {
+                let flags = a[3].and_then(|flags| flags.be32()).unwrap_or(0);
+                found.push((set.to_owned(), flags, declaration::read(message.body(4))));
+            }
+        })?;
     let (mut sets, mut anonymous) = (Sets::new(), Anonymous::new());
     for (set, flags, declaration) in found {
         let Some(declaration) = declaration else {
@@ -273,10 +276,19 @@ pub fn counters(socket: &mut Socket, name: &TableName) -> Result<Vec<CounterValu
     let counter = |rule: RawRule| {
         let (packets, bytes) = netlink::attributes(&rule.expressions).find_map(|element| {
             let [_, name, data] = table::<3>(element.value);
-            let [_, bytes, packets] = table::<3>(data.filter(|_| name.and_then(|name| name.text()) == Some("counter"))?.value);
+            let [_, bytes, packets] =
+                table::<3>(data.filter(|_| name.and_then(|name| name.text()) == Some("counter"))?.value);
             Some((packets?.be64()?, bytes?.be64()?))
         })?;
         Some(CounterValue { chain: rule.chain, comment: rule.comment?, packets, bytes })
     };
     Ok(rules.into_iter().filter_map(counter).collect())
+}
+
+/// What the tests of rubbish call of the private readers.
+#[cfg(test)]
+pub(super) fn fuzz(message: &Message<'_>, name: &TableName) -> bool {
+    let a = table::<13>(message.body(4));
+    let bases = Family::ALL.map(|family| base(family, &a).is_some());
+    rule(message, name).is_some() || bases.contains(&true) || comment(message.payload).is_some()
 }

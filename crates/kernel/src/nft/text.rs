@@ -1,6 +1,6 @@
 //! Values and rules in the words of the language `nft`.
 //!
-//! The whole step is `statement`'s.
+//! The whole step is `command`'s.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,7 +14,11 @@ use super::types::Type;
 use super::value::{Datum, Item, Key, Value, Verdict};
 
 /// Joins words with something between them.
-pub(super) fn join<T>(items: impl IntoIterator<Item = T>, between: &str, word: impl Fn(T) -> String) -> String {
+pub(super) fn join<T>(
+    items: impl IntoIterator<Item = T>,
+    between: &str,
+    word: impl Fn(T) -> String,
+) -> String {
     items.into_iter().map(word).collect::<Vec<_>>().join(between)
 }
 
@@ -113,7 +117,15 @@ pub(super) fn item(item: &Item) -> String {
     };
     match net.and_then(prefix_length) {
         Some(length) if begins(first, length) => format!("{}/{length}", value(first)),
-        _ => format!("{}-{}", value(first), value(last)),
+        _ => format!("{}-{}", end(first), end(last)),
+    }
+}
+
+/// An end of a range: without names, in which the sign between the ends would be one more letter.
+fn end(value: Value) -> String {
+    match value {
+        Value::Number(kind, number) if !matches!(kind, Type::Mark | Type::IfGroup) => number.to_string(),
+        _ => self::value(value),
     }
 }
 
@@ -266,7 +278,9 @@ fn comparison(left: &Operand, compare: Compare, right: &Right) -> String {
             _ => String::new(),
         },
         (Some(mask), Compare::Eq | Compare::Ne) => match prefix_length(mask) {
-            Some(length) if begins(value, length) => format!("{field} {plain}{}/{length}", self::value(value)),
+            Some(length) if begins(value, length) => {
+                format!("{field} {plain}{}/{length}", self::value(value))
+            }
             _ => format!("{field} & {} {sign} {}", self::value(mask), self::value(value)),
         },
         (Some(mask), _) => format!("{field} & {} {sign} {}", self::value(mask), self::value(value)),

@@ -56,7 +56,7 @@ pub enum Type {
     AddressType,
     /// `iface_type` (ARPHRD), 16 bits.
     LinkType,
-    /// Bytes of a packet without a name; cannot be part of a set's key.
+    /// Bytes of a packet without a name. Of these only [`Type::TARGET`] can be part of a set's key.
     Raw(u8),
     /// Found in the kernel, with a number that is not known here. Never wanted.
     Foreign(u32),
@@ -92,7 +92,12 @@ const PART_BITS: u32 = 6;
 pub(super) const PARTS: usize = 5;
 
 impl Type {
+    /// The target of a neighbour message (RFC 4861, sections 4.3 and 4.4), for which `nft` before 1.0.9 has
+    /// no word: the 16 bytes at `@th,64,128`.
+    pub const TARGET: Type = Type::Raw(16);
+
     /// Every type that can be part of a set's key.
+    #[cfg(test)]
     pub(super) fn all() -> impl Iterator<Item = Type> {
         KNOWN.iter().map(|row| row.0)
     }
@@ -156,6 +161,12 @@ pub(super) fn parts(number: u32, length: usize) -> Vec<Type> {
         rest >>= PART_BITS;
     }
     parts.reverse();
+    if width(&parts) == length {
+        return parts;
+    }
+    // `nft` calls raw bytes integers too; their width tells them apart.
+    let raw = |part: &Type| if *part == Type::Integer { Type::TARGET } else { *part };
+    let parts: Vec<Type> = parts.iter().map(raw).collect();
     if width(&parts) == length { parts } else { vec![Type::Foreign(number)] }
 }
 

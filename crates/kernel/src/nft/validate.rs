@@ -2,6 +2,7 @@
 //!
 //! Whether a table, chain or set exists is the kernel's business.
 
+use super::depend;
 use super::expression::{Compare, Expr, MarkSource, NatTarget, Operand, Reject, Right};
 use super::field::Field;
 use super::model::{Data, Declaration, Family, Hook};
@@ -16,7 +17,9 @@ pub enum Invalid {
     #[error("'{0}' is not a name for a table, chain or set")]
     Name(String),
     /// A comment or prefix is longer than 127 bytes, has quotation marks or control characters, or a prefix has `$`.
-    #[error("'{0}' cannot be a comment or prefix: over 127 bytes, or with characters that `nft` reads as its own")]
+    #[error(
+        "'{0}' cannot be a comment or prefix: over 127 bytes, or with characters that `nft` reads as its own"
+    )]
     Text(String),
     /// A key, datum or concatenation has no parts, more than five, or more than 64 bytes, or an unknown type.
     #[error("a concatenation has one to five parts of known types and at most 64 bytes")]
@@ -44,6 +47,13 @@ pub enum Invalid {
     /// A family cannot reject like that: `icmpx` is for families that see both IPv4 and IPv6.
     #[error("the family cannot reject with {0:?}")]
     Reject(Reject),
+    /// A rule looks at a field of one protocol behind a match of another, or in another's table.
+    #[error("'{0:?}' cannot be looked at here: the packet is of another protocol")]
+    Conflict(Field),
+    /// A dynamic set has no size. The kernel would give it one when a rule first updates it, and it would
+    /// then differ from what was wanted.
+    #[error("a dynamic set needs a size")]
+    Size,
     /// Something was read from the kernel and not understood; it cannot be written.
     #[error("a foreign expression cannot be written")]
     Foreign,
@@ -66,7 +76,10 @@ pub(super) fn op(op: &Op) -> Result<(), Invalid> {
             name(chain)?;
             rule.comment.as_deref().map_or(Ok(()), text)?;
             let family = op.table().family;
-            rule.expressions.iter().try_for_each(|word| expression(word).and_then(|()| rejects(family, word)))
+            for word in &rule.expressions {
+                expression(word).and_then(|()| rejects(family, word))?;
+            }
+            depend::conflict(family, &rule.expressions).map_or(Ok(()), |field| Err(Invalid::Conflict(field)))
         }
         Op::AddSet { set, declaration, .. } => name(set).and_then(|()| self::declaration(declaration)),
         Op::DeleteSet { set, .. } => name(set),
@@ -76,7 +89,9 @@ pub(super) fn op(op: &Op) -> Result<(), Invalid> {
                 self::key(key, *interval)?;
                 match datum {
                     Some(Datum::Verdict(verdict)) => self::verdict(verdict),
-                    Some(Datum::Values(values)) if !(1..=PARTS).contains(&values.len()) => Err(Invalid::Parts),
+                    Some(Datum::Values(values)) if !(1..=PARTS).contains(&values.len()) => {
+                        Err(Invalid::Parts)
+                    }
                     _ => Ok(()),
                 }
             })
@@ -110,6 +125,9 @@ fn text(text: &str) -> Result<(), Invalid> {
 
 fn declaration(declaration: &Declaration) -> Result<(), Invalid> {
     parts(&declaration.key)?;
+    if declaration.dynamic && declaration.size.is_none() {
+        return Err(Invalid::Size);
+    }
     match &declaration.data {
         Some(Data::Values(values)) => parts(values),
         _ => Ok(()),
@@ -117,7 +135,7 @@ fn declaration(declaration: &Declaration) -> Result<(), Invalid> {
 }
 
 fn parts(parts: &[Type]) -> Result<(), Invalid> {
-    let unknown = |part: &Type| matches!(part, Type::Raw(_) | Type::Foreign(_));
+    let unknown = |part: &Type| matches!(part, Type::Raw(_) | Type::Foreign(_)) && *part != Type::TARGET;
     let slots: usize = parts.iter().map(|part| part.slots()).sum();
     let fits = (1..=PARTS).contains(&parts.len()) && slots <= 16 && !parts.iter().any(unknown);
     if fits { Ok(()) } else { Err(Invalid::Parts) }
@@ -143,7 +161,11 @@ fn key(key: &Key, interval: bool) -> Result<(), Invalid> {
 
 /// Whether a set can hold the value.
 fn sound(value: &Value) -> bool {
-    !matches!(value, Value::IfPrefix(_) | Value::Raw(_)) && in_bounds(value)
+    match value {
+        Value::IfPrefix(_) => false,
+        Value::Raw(_) => value.kind() == Type::TARGET,
+        _ => in_bounds(value),
+    }
 }
 
 /// Whether a number is one, and fits its type.

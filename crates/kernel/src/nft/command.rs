@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::declaration::{needs_typeof, typeof_words};
 use super::model::{Base, Data, Declaration, Family, Policy, TableName};
 use super::op::Op;
-use super::declaration::{needs_typeof, typeof_words};
 use super::text::{datum, join, key, quoted, rule, span};
 use super::types::Type;
 

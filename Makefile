@@ -1,0 +1,52 @@
+# weft: `make demo` shows it, `make test` tests it; both do all set-up. `make help` lists the rest.
+
+HOST   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where the programs are: statically linked, so that they run on any host and in any container.
+BIN    := $(TARGET)/dist
+
+.PHONY: help demo test test-long bench-attach lint fuzz build setup-demo setup-test clean
+
+help:
+	@echo "make demo          install what it needs, build, and show the main job (about two minutes after the build)"
+	@echo "make test          install what it needs and run all tests"
+	@echo "make test-long     the same with soaks, full seeds and fuzzing (hours)"
+	@echo "make bench-attach  measure attaching beside other network plugins; the table is in docs/benchmarks.md"
+	@echo "make build         the programs, in $(BIN)"
+	@echo "make lint          format, clippy, and what is known of the dependencies"
+
+setup-demo:
+	@scripts/setup demo
+setup-test:
+	@scripts/setup demo test
+setup-bench:
+	@scripts/setup demo test bench
+
+build:
+	@echo "building the programs (the first time takes some minutes)"
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile plugin --target $(HOST) -p weft-cni
+	@mkdir -p $(BIN)
+	@install -m 755 $(TARGET)/$(HOST)/release/weft $(TARGET)/$(HOST)/plugin/weft-cni $(BIN)/
+
+demo: setup-demo build
+	@scripts/demo $(BIN)
+
+test: setup-test build
+	@WEFT_BIN=$(abspath $(BIN)) scripts/test
+
+test-long: setup-test build
+	@WEFT_BIN=$(abspath $(BIN)) WEFT_FULL=1 scripts/test
+	@scripts/fuzz 600
+
+bench-attach: setup-bench build
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches
+	WEFT_BIN=$(abspath $(BIN)) $(TARGET)/$(HOST)/release/bench-attach $(ARGS)
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: deny.toml was not checked"; fi
+
+clean:
+	cargo clean

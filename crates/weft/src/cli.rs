@@ -1,0 +1,147 @@
+//! The command line: what can be typed, and which file does it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::output::{self, Output};
+use crate::{command, failure, reference};
+
+/// A container network in one program.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, arg_required_else_help = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    /// Print a JSON document, an object with "api": 1, instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// The agent's socket [default: the configuration's, or else /run/weft/agent.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the agent cannot be reached.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent of this host
+    Agent(command::agent::Args),
+    /// Give a network namespace an interface
+    Attach(command::attach::Args),
+    /// Take an interface away; that it is gone already is no error
+    Detach(command::detach::Args),
+    /// Make, show, remove and join networks
+    #[command(subcommand)]
+    Network(command::network::Command),
+    /// Show the host, its networks and workloads, and what is wrong
+    Status,
+    /// Show what the agent would change in the kernel now; exit code 1 when there is something
+    Diff,
+    /// Show what this host's kernel should hold
+    Plan,
+    /// List everything on this host that is weft's
+    Inventory(command::inventory::Args),
+    /// Install weft on this host, or bring an installation up to date
+    Install(command::install::Args),
+    /// Remove weft from this host and leave it as it was before; needs no agent
+    Uninstall(command::uninstall::Args),
+    /// Install or remove the CNI plugin only
+    #[command(subcommand)]
+    Cni(command::cni::Command),
+    /// Print the version
+    Version,
+    /// Print docs/reference.md
+    #[command(hide = true)]
+    Reference,
+}
+
+/// What every command gets to know.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    /// What `--socket` said.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// Parses, runs, and says what went wrong.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
+    let session = Session { output: Output::new(cli.json), socket: cli.socket };
+    match run(&session, cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            if session.output.json {
+                let _ = output::write(&format!("{:#}\n", failure::document(&error)));
+            } else {
+                output::complain(&failure::text(&error));
+            }
+            ExitCode::from(failure::code(&error))
+        }
+    }
+}
+
+fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Agent(args) => command::agent::run(session, args)?,
+        Command::Attach(args) => command::attach::run(session, args)?,
+        Command::Detach(args) => command::detach::run(session, args)?,
+        Command::Network(command) => command::network::run(session, command)?,
+        Command::Status => command::status::run(session)?,
+        Command::Diff => return command::diff::run(session),
+        Command::Plan => command::plan::run(session)?,
+        Command::Inventory(args) => command::inventory::run(session, &args)?,
+        Command::Install(args) => command::install::run(session, &args)?,
+        Command::Uninstall(args) => command::uninstall::run(session, &args)?,
+        Command::Cni(command) => command::cni::run(session, command)?,
+        Command::Version => command::version::run(session)?,
+        Command::Reference => output::write(&reference::page())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Help and version are answers; everything else is wrong usage.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return match output::write(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(failure::FAILED),
+        };
+    }
+    output::complain(&text.replacen("error:", "weft:", 1));
+    ExitCode::from(failure::USAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_are_checked_at_the_door() {
+        for bad in [
+            ["weft", "attach", "x", "--network", "../etc"],
+            ["weft", "attach", "x", "--ifname", "a/b"],
+            ["weft", "attach", "x", "--name", "-x"],
+            ["weft", "attach", "x", "--mac", "01:00:5e:00:00:01"],
+            ["weft", "network", "create", "x", "--subnet=10.0.0.1"],
+            ["weft", "network", "create", "x", "--mode=overlay"],
+            ["weft", "attach", "x", "--pid", "7"],
+        ] {
+            let error = Cli::try_parse_from(bad).unwrap_err();
+            assert!(!matches!(error.kind(), ErrorKind::DisplayHelp), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is in the files that are installed.
+
+use std::path::Path;
+
+use serde_json::json;
+use weft_model::NetworkName;
+
+/// The unit. Why each line is there stands beside it, for the administrator who reads it on the host.
+pub(super) fn unit(program: &Path) -> String {
+    UNIT.replace("@PROGRAM@", &program.display().to_string())
+}
+
+const UNIT: &str = "\
+[Unit]
+Description=weft container network agent
+# Facts about the uplink are watched, so the agent need not wait for the network to be up.
+After=network-pre.target
+# Containers that are started at boot should find the agent.
+Before=containerd.service crio.service docker.service kubelet.service
+# Never give up: traffic flows without the agent, but nothing new is attached.
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart=@PROGRAM@ agent
+Restart=always
+RestartSec=0.2
+# A restart must not touch what outlives the agent.
+KillMode=process
+RuntimeDirectory=weft
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
+StateDirectory=weft
+StateDirectoryMode=0700
+# Several files per workload while it is set up.
+LimitNOFILE=65536
+
+# NET_ADMIN: links, routes, nftables, /proc/sys/net. SYS_ADMIN: enter the workloads' namespaces.
+# SYS_PTRACE: open /proc/PID/ns/net of processes with more privileges than the agent.
+# DAC_READ_SEARCH: reach namespaces below other users' directories (/run/user/UID/netns).
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+NoNewPrivileges=yes
+# /usr, /boot and /etc are read-only; the state and runtime directories lie outside of them.
+ProtectSystem=full
+# Not \"yes\": that hides /run/user, where rootless containers have their namespaces.
+ProtectHome=read-only
+# Not set: ProtectKernelTunables (the agent writes /proc/sys/net), PrivateNetwork, PrivateMounts
+# (namespaces mounted on the host must become visible to the agent, and do: propagation is slave).
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// Keeps systemd-networkd off weft's links, whatever a broad `[Match]` elsewhere says.
+///
+/// No `.link` file: udev leaves the address of a link alone that was given one at creation. No
+/// `ManageForeignRoutes=no`: weft's routes go by its own links, which networkd does not manage then.
+pub(super) const NETWORKD: &str = "\
+# Made by weft: its links are its own affair.
+[Match]
+Name=weft*
+
+[Link]
+Unmanaged=yes
+";
+
+/// Keeps NetworkManager off weft's links.
+pub(super) const NETWORK_MANAGER: &str = "\
+# Made by weft: its links are its own affair.
+[keyfile]
+unmanaged-devices+=interface-name:weft*
+";
+
+/// The configuration list for container runtimes. 1.0.0 is the newest that containerd 1.6 speaks.
+pub(super) fn conflist(network: &NetworkName, socket: Option<&Path>) -> String {
+    let mut plugin = json!({
+        "type": "weft",
+        "capabilities": { "dns": true, "ipRanges": true, "ips": true, "mac": true },
+    });
+    if network.as_str() != "default" {
+        plugin["network"] = network.as_str().into();
+    }
+    if let Some(socket) = socket {
+        plugin["socket"] = socket.display().to_string().into();
+    }
+    format!("{:#}\n", json!({ "cniVersion": "1.0.0", "name": "weft", "plugins": [plugin] }))
+}
