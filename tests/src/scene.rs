@@ -185,7 +185,7 @@ pub fn anywhere(port: u16) -> SocketAddr {
     SocketAddr::from(([0_u16; 8], port))
 }
 
-/// Where `weft` is: what the variable `WEFT_PROGRAM` names, or built from this workspace.
+/// Where `weft` is: in the folder that the variable `WEFT_BIN` names, or built from this workspace.
 ///
 /// # Errors
 /// The compiler's words.
@@ -196,8 +196,10 @@ pub fn program() -> Result<&'static Path> {
 }
 
 fn build() -> Result<PathBuf> {
-    if let Some(program) = std::env::var_os("WEFT_PROGRAM") {
-        return Ok(program.into());
+    if let Some(folder) = std::env::var_os("WEFT_BIN") {
+        let program = PathBuf::from(folder).join("weft");
+        ensure!(programs::is_executable(&program), "{} is no program", program.display());
+        return Ok(program);
     }
     // This test is in `target/PROFILE/deps`.
     let own = std::env::current_exe().context("failed to find this test's own file")?;

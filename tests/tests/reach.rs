@@ -117,7 +117,7 @@ fn first_packet_arrives(case: Case) -> Result<()> {
             (false, true) => exchange(&from_peer, SocketAddr::new(own, echo.port()), b"1", SOON),
             (false, false) => exchange(&from_host, SocketAddr::new(own, echo.port()), b"1", SOON),
         };
-        ensure!(answer.with_context(what)? == b"1");
+        ensure!(answer.with_context(|| format!("{}; it saw {:?}", what(), echo.peers()))? == b"1");
         workload.namespace.detach(&scene.host, &network)?;
     }
     Ok(())
