@@ -1,18 +1,21 @@
 //! The workload's side: settings, addresses, neighbours and routes in its namespace; and the check of them.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use weft_model::IfName;
 
 use super::wire::open;
 use crate::change::Cause;
-use crate::netlink::{Family, Messages, Socket};
+use crate::netlink::{Error, Family, Message, Messages, Socket};
 use crate::netns;
 use crate::ours::ROUTE_PROTOCOL;
 use crate::rtnl::{address, link, neighbour, route};
 use crate::state::{Inside, InsideRoute};
 use crate::sysctl;
 
+/// How long an address may take to be in force; microseconds are usual, milliseconds on a busy host.
+const PATIENCE: Duration = Duration::from_secs(5);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
 /// Brings the inner end up, with everything it needs.
@@ -37,10 +40,32 @@ pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
     for wanted in &inside.routes {
         route::add(&mut messages, &described(wanted, index));
     }
-    for answer in Socket::open(Family::Route)?.transact(&messages)? {
+    let mut socket = Socket::open(Family::Route)?;
+    for answer in socket.transact(&messages)? {
         answer?;
     }
-    Ok(())
+    inside.addresses.iter().filter(|a| a.addr().is_ipv6()).try_for_each(|a| settle(&mut socket, inside, *a))
+}
+
+/// Waits until packets to an address are taken in. For IPv6 the kernel does not see to that at once but
+/// in a worker that needs RTNL (net/ipv6/addrconf.c `addrconf_dad_work`), also where there is nothing to
+/// detect: on a busy host the first packets were lost.
+fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result<(), Cause> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut request = Messages::default();
+    route::lookup(&mut request, address.addr());
+    let note = |found: &mut bool, message: &Message<'_>| *found |= route::is_local(message);
+    loop {
+        match socket.dump(&request, note) {
+            Ok(true) => return Ok(()),
+            Ok(false) | Err(Error::Refused(_)) => {} // another route, or none at all
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() > deadline {
+            return Err(Cause::NotOperational(inside.ifname.clone()));
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
 }
 
 /// What is wrong inside, in words; empty when all is as it was written.
