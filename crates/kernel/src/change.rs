@@ -138,7 +138,7 @@ pub enum Cause {
         source: std::io::Error,
     },
     /// A wire did not come up.
-    #[error("the wire {0} does not carry packets a second after both ends were set up")]
+    #[error("the wire {0} does not carry packets, seconds after both ends were set up")]
     NotOperational(IfName),
     /// A fault point stopped it (tests only).
     #[error("stopped by the fault point {0}")]

@@ -3,9 +3,11 @@
 //! Nothing here knows what a workload is, and the program `nft` is never executed: it is the words
 //! ([`Op`] prints as the command a person would type) and the tests' oracle.
 //!
-//! `Tables` ──[`diff()`]──▶ `Op`s ──[`apply`]──▶ kernel ──[`read`]──▶ `Tables`; [`fake`] stands in for the kernel.
+//! `Tables` ──[`diff()`]──▶ `Op`s ──[`apply`]──▶ kernel ──[`read()`]──▶ `Tables`; [`fake`] stands in for the kernel.
 
 mod batch;
+mod command;
+mod construct;
 mod declaration;
 mod decode;
 mod depend;
@@ -19,7 +21,6 @@ mod field;
 mod model;
 mod op;
 mod read;
-mod statement;
 mod text;
 mod types;
 mod validate;

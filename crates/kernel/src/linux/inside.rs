@@ -1,18 +1,21 @@
 //! The workload's side: settings, addresses, neighbours and routes in its namespace; and the check of them.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use weft_model::IfName;
 
 use super::wire::open;
 use crate::change::Cause;
-use crate::netlink::{Family, Messages, Socket};
+use crate::netlink::{Error, Family, Message, Messages, Socket};
 use crate::netns;
 use crate::ours::ROUTE_PROTOCOL;
 use crate::rtnl::{address, link, neighbour, route};
 use crate::state::{Inside, InsideRoute};
 use crate::sysctl;
 
+/// How long an address may take to be in force; microseconds are usual, milliseconds on a busy host.
+const PATIENCE: Duration = Duration::from_secs(5);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
 /// Brings the inner end up, with everything it needs. `host_end` is the other end's index: an interface
@@ -45,7 +48,28 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     for answer in socket.transact(&messages)? {
         answer?;
     }
-    Ok(())
+    inside.addresses.iter().filter(|a| a.addr().is_ipv6()).try_for_each(|a| settle(&mut socket, inside, *a))
+}
+
+/// Waits until packets to an address are taken in. For IPv6 the kernel does not see to that at once but
+/// in a worker that needs RTNL (net/ipv6/addrconf.c `addrconf_dad_work`), also where there is nothing to
+/// detect: on a busy host the first packets were lost.
+fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result<(), Cause> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut request = Messages::default();
+    route::lookup(&mut request, address.addr());
+    let note = |found: &mut bool, message: &Message<'_>| *found |= route::is_local(message);
+    loop {
+        match socket.dump(&request, note) {
+            Ok(true) => return Ok(()),
+            Ok(false) | Err(Error::Refused(_)) => {} // another route, or none at all
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() > deadline {
+            return Err(Cause::NotOperational(inside.ifname.clone()));
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
 }
 
 /// Whether an interface here is the other end of a wire on the host.
@@ -88,7 +112,7 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
     let here: BTreeSet<_> = socket
         .dump(&address::list(), |all: &mut Vec<_>, m| all.extend(address::read(m)))?
         .into_iter()
-        .filter(|a| a.index == found.index && !a.automatic)
+        .filter(|a| a.index == found.index && !a.automatic && !is_link_local(a.address))
         .map(|a| a.address)
         .collect();
     let wanted: BTreeSet<_> = inside.addresses.iter().copied().collect();
@@ -119,6 +143,11 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
         }
     }
     Ok(wrong)
+}
+
+/// What a workload calls itself on its own link is its own affair; the guard knows the one it may use.
+fn is_link_local(address: ipnet::IpNet) -> bool {
+    matches!(address, ipnet::IpNet::V6(v6) if v6.addr().is_unicast_link_local())
 }
 
 fn described(wanted: &InsideRoute, index: u32) -> route::Described {

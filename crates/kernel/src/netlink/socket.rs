@@ -240,6 +240,17 @@ impl Socket {
         Ok(())
     }
 
+    /// Throws away what has come. A socket that was once too full takes nothing more until it is empty.
+    pub fn drain(&mut self) {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        loop {
+            match net::recv(&self.fd, &mut self.buffer[..], flags) {
+                Ok(_) | Err(Errno::INTR | Errno::NOBUFS) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Subscribes to a multicast group (`RTNLGRP_*`, `NFNLGRP_*`).
     ///
     /// # Errors

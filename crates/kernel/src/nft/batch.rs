@@ -137,11 +137,14 @@ fn answer(socket: &mut Socket, first: u32, count: usize) -> Result<Option<(usize
             Ok(()) => {}
             // More refusals than the socket can hold: the first of them are there, the last may be lost.
             Err(netlink::Error::Receive(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                overrun = true
+                overrun = true;
             }
             Err(error) => return Err(error.into()),
         }
         done |= overrun && refused.is_some();
+    }
+    if overrun {
+        socket.drain();
     }
     Ok(refused)
 }
@@ -190,7 +193,7 @@ impl Batch {
             Op::DeleteChain { chain, .. } => {
                 self.message(table.family, message::DEL_CHAIN, ack, owner, |a| {
                     a.text(1, &table.name).text(3, chain);
-                })
+                });
             }
             Op::FlushChain { chain, .. } => self.message(table.family, message::DEL_RULE, ack, owner, |a| {
                 a.text(1, &table.name).text(2, chain);
@@ -279,7 +282,7 @@ impl Batch {
         });
         self.message(table.family, message::NEW_ELEMENT, CREATE, owner, |a| {
             a.text(1, &table.name).text(2, ANONYMOUS_SET).be32(4, id);
-            elements::write(a, false, values.iter().map(|(key, _)| (key, None)));
+            elements::write(a, false, values.keys().map(|key| (key, None)));
         });
         id
     }

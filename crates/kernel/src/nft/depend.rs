@@ -130,10 +130,42 @@ pub(super) fn expand(family: Family, expressions: &[Expr]) -> Vec<Expr> {
                 expanded.push(missing);
             }
         }
-        context.learn(expression);
-        expanded.push(expression.clone());
+        let expression = simple(expression);
+        context.learn(&expression);
+        expanded.push(expression);
     }
     expanded
+}
+
+/// The first field that cannot be meant where it stands, because the packet is of another protocol.
+pub(super) fn conflict(family: Family, expressions: &[Expr]) -> Option<Field> {
+    let mut context = Context::new(family);
+    for expression in expressions {
+        for operand in expression.operands() {
+            let needs = operand.field.needs();
+            let network =
+                context.network.is_some() && needs.network.is_some_and(|net| context.network != Some(net));
+            let transport =
+                context.transport.is_some() && needs.transport.is_some_and(|p| context.transport != Some(p));
+            if network || transport {
+                return Some(operand.field);
+            }
+            context.missing(needs).iter().for_each(|missing| context.learn(missing));
+        }
+        context.learn(expression);
+    }
+    None
+}
+
+/// One of one value is that value: `nft` loads it so.
+fn simple(expression: &Expr) -> Expr {
+    match expression {
+        Expr::Match { left, compare, right: Right::OneOf(values) } if values.len() == 1 => {
+            let right = values.first().map_or_else(|| Right::OneOf(values.clone()), |one| Right::Value(*one));
+            Expr::Match { left: *left, compare: *compare, right }
+        }
+        _ => expression.clone(),
+    }
 }
 
 /// The rule without matches that it implies anyway: the form in which [`read`](super::read()) gives rules.

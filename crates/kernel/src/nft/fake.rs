@@ -1,7 +1,9 @@
 //! Tables without a kernel: steps are interpreted, and refused where Linux refuses them.
 //!
-//! Packets do not exist here. That the interpreter and Linux agree is tested by running the same cases
-//! against both (`tests/refusals.rs`).
+//! Packets do not exist here. Error numbers are those of kernel 6.18; that it and the interpreter agree is tested
+//! by running the same cases against both (`tests/refusals.rs`).
+
+use std::collections::BTreeMap;
 
 use super::depend::canonical;
 use super::expression::{Expr, MarkSource, NatTarget, Operand, Right};
@@ -9,7 +11,7 @@ use super::model::{Base, Chain, Data, Declaration, Rule, Set, Table, TableName, 
 use super::op::Op;
 use super::types::width;
 use super::validate;
-use super::value::{Datum, Key, Value};
+use super::value::{Datum, Item, Key, Value};
 
 /// Applies all steps or none.
 ///
@@ -81,11 +83,7 @@ pub fn apply_op(tables: &mut Tables, op: &Op) -> Result<(), i32> {
         }
         Op::DeleteElements { set, keys, .. } => {
             let set = table.sets.get_mut(set).ok_or(libc::ENOENT)?;
-            for key in keys {
-                check_key(&set.declaration, key)?;
-                set.elements.remove(key).ok_or(libc::ENOENT)?;
-            }
-            Ok(())
+            keys.iter().try_for_each(|key| delete_element(set, key))
         }
     }
 }
@@ -101,7 +99,8 @@ fn add_chain(table: &mut Table, chain: &str, base: Option<&Base>) -> Result<(), 
             old.policy = new.policy;
             Ok(())
         }
-        _ => Err(libc::EEXIST),
+        (Some(old), Some(new)) if old.kind != new.kind => Err(libc::EEXIST),
+        _ => Err(libc::EOPNOTSUPP),
     }
 }
 
@@ -113,10 +112,7 @@ fn leads_to(table: &Table, chain: &str, of: impl Fn(&&String) -> bool) -> bool {
         _ => None,
     });
     let elements = table.sets.values().flat_map(|set| set.elements.values().flatten());
-    let mut verdicts = elements.filter_map(|datum| match datum {
-        Datum::Verdict(verdict) => verdict.chain(),
-        Datum::Values(_) => None,
-    });
+    let mut verdicts = elements.filter_map(leads);
     jumps.any(|to| to == chain) || verdicts.any(|to| to == chain)
 }
 
@@ -125,39 +121,65 @@ fn add_rule(table: &mut Table, name: &TableName, chain: &str, rule: &Rule) -> Re
     for expression in &rule.expressions {
         check(table, expression)?;
     }
+    for expression in &rule.expressions {
+        if let Expr::Update { set, .. } = expression
+            && let Some(set) = table.sets.get_mut(&set.name)
+        {
+            set.declaration.size.get_or_insert(DYNAMIC_SIZE);
+        }
+    }
     let rule = canonical(name.family, rule);
     if let Some(chain) = table.chains.get_mut(chain) {
         chain.rules.push(rule);
     }
-    if circles(table, chain) { Err(libc::ELOOP) } else { Ok(()) }
+    too_deep(table)
 }
 
-/// Whether jumps lead from a chain back to it.
-fn circles(table: &Table, from: &str) -> bool {
-    let mut open = vec![from];
-    let mut seen = std::collections::BTreeSet::new();
-    while let Some(chain) = open.pop() {
+/// The size that the kernel gives a set without one as soon as a rule updates it (nft_dynset.c).
+const DYNAMIC_SIZE: u32 = 65535;
+
+/// The most jumps one after the other (NFT_JUMP_STACK_SIZE); a circle has more.
+const JUMPS: usize = 16;
+
+/// Whether jumps and verdict maps lead deeper than the kernel allows; chains that no packet enters are not looked at.
+fn too_deep(table: &Table) -> Result<(), i32> {
+    let hooked = table.chains.iter().filter(|(_, chain)| chain.base.is_some());
+    let mut open: Vec<(&str, usize)> = hooked.map(|(name, _)| (name.as_str(), 0)).collect();
+    let mut deepest = BTreeMap::new();
+    while let Some((chain, level)) = open.pop() {
+        if level == JUMPS {
+            return Err(libc::EMLINK);
+        }
         let rules = table.chains.get(chain).map_or(&[][..], |chain| &chain.rules);
-        for expression in rules.iter().flat_map(|rule| &rule.expressions) {
-            let mut targets: Vec<&str> = Vec::new();
-            match expression {
-                Expr::Verdict(verdict) => targets.extend(verdict.chain()),
-                Expr::VerdictMap { map, .. } => {
-                    let data = table.sets.get(&map.name).map(|set| set.elements.values().flatten());
-                    targets.extend(data.into_iter().flatten().filter_map(|datum| match datum {
-                        Datum::Verdict(verdict) => verdict.chain(),
-                        Datum::Values(_) => None,
-                    }));
-                }
-                _ => {}
+        for target in rules.iter().flat_map(|rule| &rule.expressions).flat_map(|e| targets(table, e)) {
+            if deepest.get(target).is_none_or(|seen| *seen < level + 1) {
+                deepest.insert(target, level + 1);
+                open.push((target, level + 1));
             }
-            if targets.contains(&from) {
-                return true;
-            }
-            open.extend(targets.into_iter().filter(|target| seen.insert(*target)));
         }
     }
-    false
+    Ok(())
+}
+
+/// The chains to which an expression can lead.
+fn targets<'a>(table: &'a Table, expression: &'a Expr) -> Vec<&'a str> {
+    match expression {
+        Expr::Verdict(verdict) => verdict.chain().into_iter().collect(),
+        Expr::VerdictMap { map, .. } => {
+            let elements =
+                table.sets.get(&map.name).into_iter().flat_map(|set| set.elements.values().flatten());
+            elements.filter_map(leads).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The chain to which an element leads.
+fn leads(datum: &Datum) -> Option<&str> {
+    match datum {
+        Datum::Verdict(verdict) => verdict.chain(),
+        Datum::Values(_) => None,
+    }
 }
 
 fn target(table: &Table, chain: &str) -> Result<(), i32> {
@@ -202,11 +224,22 @@ fn check(table: &Table, expression: &Expr) -> Result<(), i32> {
     };
     // The kernel loads whole registers: a key of one byte is as wide as one of four.
     let key_fits = bytes >= width(&set.key);
-    let dynamic = set.dynamic || !matches!(expression, Expr::Update { .. });
-    if !dynamic {
+    if let Expr::Update { timeout, .. } = expression
+        && (!can_update(set) || (timeout.is_some() && set.timeout.is_none()))
+    {
         return Err(libc::EOPNOTSUPP);
     }
-    if map_fits && key_fits && reference.interval == set.interval { Ok(()) } else { Err(libc::EINVAL) }
+    match (map_fits && reference.interval == set.interval, key_fits) {
+        (true, true) => Ok(()),
+        (true, false) => Err(libc::ENODATA), // a register that was never loaded (kernel ≥ 6.4)
+        (false, _) => Err(libc::EINVAL),
+    }
+}
+
+/// Whether the kernel picks a kind of set that rules can change: the growing hash table.
+fn can_update(set: &Declaration) -> bool {
+    let grows = set.size.is_none() && width(&set.key) > 2;
+    !set.interval && (set.dynamic || set.timeout.is_some() || grows)
 }
 
 fn check_key(declaration: &Declaration, key: &Key) -> Result<(), i32> {
@@ -233,7 +266,7 @@ fn add_element(table: &mut Table, set: &str, key: &Key, datum: Option<&Datum>) -
     let Set { declaration, elements } = table.sets.get_mut(set).ok_or(libc::ENOENT)?;
     match elements.get(key) {
         Some(old) if old.as_ref() == datum => return Ok(()),
-        Some(_) => return Err(libc::EBUSY),
+        Some(_) => return Err(libc::EEXIST),
         None => {}
     }
     if declaration.interval && elements.keys().any(|old| old.overlaps(key)) {
@@ -243,5 +276,19 @@ fn add_element(table: &mut Table, set: &str, key: &Key, datum: Option<&Datum>) -
         return Err(libc::ENFILE);
     }
     elements.insert(key.clone(), datum.cloned());
-    Ok(())
+    if datum.and_then(leads).is_some() { too_deep(table) } else { Ok(()) }
+}
+
+fn delete_element(set: &mut Set, key: &Key) -> Result<(), i32> {
+    check_key(&set.declaration, key)?;
+    let areas = set.declaration.interval && set.declaration.key.len() > 1;
+    let found = if areas {
+        // The kernel takes away the area in which the key's first value lies (nft_set_pipapo.c).
+        let first = Key(key.0.iter().map(|item| Item::One(item.first())).collect());
+        set.elements.keys().find(|area| area.overlaps(&first)).cloned()
+    } else {
+        Some(key.clone())
+    };
+    let removed = found.and_then(|key| set.elements.remove(&key));
+    removed.map(|_| ()).ok_or(libc::ENOENT)
 }

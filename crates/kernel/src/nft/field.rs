@@ -50,7 +50,7 @@ pub enum Field {
     CtMark,
     /// `ct direction`.
     CtDirection,
-    /// `ct original ip daddr`: where the connection was first sent to (kernel ≥ 4.16).
+    /// `ct original ip daddr`: where the connection was first sent to.
     CtOriginalIpDaddr,
     /// `ct original ip6 daddr`.
     CtOriginalIp6Daddr,

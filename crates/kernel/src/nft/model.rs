@@ -79,7 +79,7 @@ pub struct Declaration {
     pub data: Option<Data>,
     /// Whether keys can be ranges and prefixes. Changes slowly when large (DESIGN.md §15).
     pub interval: bool,
-    /// Whether rules add elements.
+    /// Whether rules add elements; needs a size.
     pub dynamic: bool,
     /// Whether elements expire, and after how long unless they say otherwise (zero: never).
     pub timeout: Option<Duration>,

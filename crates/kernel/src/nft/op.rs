@@ -2,8 +2,8 @@
 //!
 //! What a step means is the interpreter's ([`fake`](super::fake)) and the kernel's business.
 
+use super::command;
 use super::model::{Base, Chain, Declaration, Rule, Set, Table, TableName};
-use super::statement;
 use super::value::{Datum, Key};
 
 /// One step. Several make a batch, which the kernel takes as a whole or not at all.
@@ -105,7 +105,7 @@ impl Op {
     /// The step as a line of a file for `nft -f`: the command without `nft`, and without a shell's quotes.
     #[must_use]
     pub fn statement(&self) -> String {
-        statement::of(self)
+        command::of(self)
     }
 }
 

@@ -284,3 +284,11 @@ pub fn counters(socket: &mut Socket, name: &TableName) -> Result<Vec<CounterValu
     };
     Ok(rules.into_iter().filter_map(counter).collect())
 }
+
+/// What the tests of rubbish call of the private readers.
+#[cfg(test)]
+pub(super) fn fuzz(message: &Message<'_>, name: &TableName) -> bool {
+    let a = table::<13>(message.body(4));
+    let bases = Family::ALL.map(|family| base(family, &a).is_some());
+    rule(message, name).is_some() || bases.contains(&true) || comment(message.payload).is_some()
+}

@@ -1,12 +1,15 @@
 //! Tests that speak to a real kernel in private namespaces, and the ruleset that they share.
 
+mod cases;
 mod decoding;
 mod differences;
 mod measures;
 mod oracle;
+mod random;
 mod refusals;
 mod roundtrip;
 mod samples;
+mod sets;
 mod words;
 
 use super::*;

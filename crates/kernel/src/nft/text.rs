@@ -1,6 +1,6 @@
 //! Values and rules in the words of the language `nft`.
 //!
-//! The whole step is `statement`'s.
+//! The whole step is `command`'s.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr};
@@ -117,7 +117,15 @@ pub(super) fn item(item: &Item) -> String {
     };
     match net.and_then(prefix_length) {
         Some(length) if begins(first, length) => format!("{}/{length}", value(first)),
-        _ => format!("{}-{}", value(first), value(last)),
+        _ => format!("{}-{}", end(first), end(last)),
+    }
+}
+
+/// An end of a range: without names, in which the sign between the ends would be one more letter.
+fn end(value: Value) -> String {
+    match value {
+        Value::Number(kind, number) if !matches!(kind, Type::Mark | Type::IfGroup) => number.to_string(),
+        _ => self::value(value),
     }
 }
 

@@ -97,6 +97,7 @@ impl Type {
     pub const TARGET: Type = Type::Raw(16);
 
     /// Every type that can be part of a set's key.
+    #[cfg(test)]
     pub(super) fn all() -> impl Iterator<Item = Type> {
         KNOWN.iter().map(|row| row.0)
     }

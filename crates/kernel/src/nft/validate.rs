@@ -2,6 +2,7 @@
 //!
 //! Whether a table, chain or set exists is the kernel's business.
 
+use super::depend;
 use super::expression::{Compare, Expr, MarkSource, NatTarget, Operand, Reject, Right};
 use super::field::Field;
 use super::model::{Data, Declaration, Family, Hook};
@@ -46,6 +47,13 @@ pub enum Invalid {
     /// A family cannot reject like that: `icmpx` is for families that see both IPv4 and IPv6.
     #[error("the family cannot reject with {0:?}")]
     Reject(Reject),
+    /// A rule looks at a field of one protocol behind a match of another, or in another's table.
+    #[error("'{0:?}' cannot be looked at here: the packet is of another protocol")]
+    Conflict(Field),
+    /// A dynamic set has no size. The kernel would give it one when a rule first updates it, and it would
+    /// then differ from what was wanted.
+    #[error("a dynamic set needs a size")]
+    Size,
     /// Something was read from the kernel and not understood; it cannot be written.
     #[error("a foreign expression cannot be written")]
     Foreign,
@@ -68,7 +76,10 @@ pub(super) fn op(op: &Op) -> Result<(), Invalid> {
             name(chain)?;
             rule.comment.as_deref().map_or(Ok(()), text)?;
             let family = op.table().family;
-            rule.expressions.iter().try_for_each(|word| expression(word).and_then(|()| rejects(family, word)))
+            for word in &rule.expressions {
+                expression(word).and_then(|()| rejects(family, word))?;
+            }
+            depend::conflict(family, &rule.expressions).map_or(Ok(()), |field| Err(Invalid::Conflict(field)))
         }
         Op::AddSet { set, declaration, .. } => name(set).and_then(|()| self::declaration(declaration)),
         Op::DeleteSet { set, .. } => name(set),
@@ -114,6 +125,9 @@ fn text(text: &str) -> Result<(), Invalid> {
 
 fn declaration(declaration: &Declaration) -> Result<(), Invalid> {
     parts(&declaration.key)?;
+    if declaration.dynamic && declaration.size.is_none() {
+        return Err(Invalid::Size);
+    }
     match &declaration.data {
         Some(Data::Values(values)) => parts(values),
         _ => Ok(()),

@@ -21,7 +21,7 @@ Before=containerd.service crio.service docker.service kubelet.service
 StartLimitIntervalSec=0
 
 [Service]
-Type=exec
+Type=notify
 ExecStart=@PROGRAM@ agent
 Restart=always
 RestartSec=0.2

@@ -59,7 +59,7 @@ fn other_tables_are_not_read() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn random_tables_are_read_as_they_were_applied(table in samples::table()) {
+    fn random_tables_are_read_as_they_were_applied(table in random::table()) {
         let wanted = Tables::from([(TableName::new(Family::Inet, "weft"), table)]);
         let found = in_netns(|socket, _| {
             applied(socket, &install(&wanted));

@@ -1,12 +1,11 @@
-//! A ruleset for every family with every word, and random ones.
+//! A ruleset for every family with every word.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use proptest::prelude::*;
 use weft_model::Mac;
 
+use super::sets::sets;
 use super::*;
 
 pub(super) fn name(name: &str) -> IfName {
@@ -21,175 +20,12 @@ pub(super) fn v6(text: &str) -> Value {
     Value::Ipv6(text.parse().unwrap())
 }
 
-fn net(text: &str) -> Item {
-    Item::net(text.parse().unwrap())
-}
-
-fn mac(last: u8) -> Value {
+pub(super) fn mac(last: u8) -> Value {
     Value::Mac(Mac([2, 0x77, 0x65, 0, 0, last]))
 }
 
 pub(super) fn filled(declaration: Declaration, elements: Vec<(Key, Option<Datum>)>) -> Set {
     Set { declaration, elements: elements.into_iter().collect() }
-}
-
-fn plain(declaration: Declaration, keys: Vec<Key>) -> Set {
-    filled(declaration, keys.into_iter().map(|key| (key, None)).collect())
-}
-
-fn sets(family: Family) -> BTreeMap<String, Set> {
-    use Type::{IfGroup, IfName, Integer, Ipv4, Ipv6, Mac, Mark, Port, Protocol};
-    let jump = |chain: &str| Some(Datum::Verdict(Verdict::Jump(chain.to_owned())));
-    let guard = vec![
-        Key::from([Value::from(name("weft1")), mac(1), v4("10.0.0.2")]),
-        Key::from([Value::from(name("weft.2-b")), mac(2), v4("10.0.0.3")]),
-    ];
-    let mut sets: Vec<(&str, Set)> = vec![
-        ("guard4", plain(Declaration::set(&[IfName, Mac, Ipv4]), guard)),
-        (
-            "guard6",
-            plain(
-                Declaration::set(&[IfName, Mac, Ipv6]),
-                vec![Key::from([Value::from(name("weft1")), mac(1), v6("fe80::1")])],
-            ),
-        ),
-        (
-            "cidrs4",
-            plain(
-                Declaration::set(&[Ipv4]).intervals(),
-                vec![
-                    Key(vec![net("10.0.0.0/24")]),
-                    Key(vec![net("10.0.1.0/24")]),
-                    Key(vec![net("255.255.0.0/16")]),
-                    Key(vec![v4("1.1.1.1").into()]),
-                    Key(vec![Item::range(v4("1.1.1.3"), v4("1.1.1.9"))]),
-                ],
-            ),
-        ),
-        (
-            "cidrs6",
-            plain(
-                Declaration::set(&[Ipv6]).intervals(),
-                vec![Key(vec![net("fd00::/8")]), Key(vec![v6("::1").into()]), Key(vec![net("ff00::/8")])],
-            ),
-        ),
-        (
-            "groups",
-            plain(
-                Declaration::set(&[IfGroup, IfGroup]),
-                vec![Key::from([Value::group(0x7765_0001), Value::group(0x7765_0002)])],
-            ),
-        ),
-        (
-            "verdicts",
-            filled(
-                Declaration::verdicts(&[Mark]),
-                vec![
-                    (Key::from([Value::mark(1)]), jump("n2")),
-                    (Key::from([Value::mark(2)]), Some(Datum::Verdict(Verdict::Drop))),
-                    (Key::from([Value::mark(3)]), Some(Datum::Verdict(Verdict::Goto("n2".to_owned())))),
-                    (Key::from([Value::mark(4)]), Some(Datum::Verdict(Verdict::Return))),
-                ],
-            ),
-        ),
-        ("sized", Declaration { size: Some(7), ..Declaration::set(&[Port]) }.empty()),
-        ("numbers", plain(Declaration::set(&[Protocol]), vec![Key::from([Value::protocol(6)])])),
-        (
-            "services",
-            filled(
-                Declaration::map(&[Ipv4, Protocol, Port], &[Mark]),
-                vec![(
-                    Key::from([v4("10.96.0.1"), Value::protocol(6), Value::port(443)]),
-                    Some(Datum::from([Value::mark(0x102)])),
-                )],
-            ),
-        ),
-        (
-            "backends",
-            filled(
-                Declaration::map(&[Mark, Integer], &[Ipv4, Port]),
-                vec![
-                    (
-                        Key::from([Value::mark(0x102), Value::integer(0)]),
-                        Some(Datum::from([v4("10.0.0.2"), Value::port(6443)])),
-                    ),
-                    (
-                        Key::from([Value::mark(0x102), Value::integer(1)]),
-                        Some(Datum::from([v4("10.0.0.3"), Value::port(6443)])),
-                    ),
-                ],
-            ),
-        ),
-        (
-            "backends6",
-            filled(
-                Declaration::map(&[Protocol, Port], &[Ipv6, Port]),
-                vec![(
-                    Key::from([Value::protocol(6), Value::port(80)]),
-                    Some(Datum::from([v6("fd00::2"), Value::port(8080)])),
-                )],
-            ),
-        ),
-        ("hosts", Declaration::map(&[Port], &[Ipv4]).empty()),
-        (
-            "identity",
-            filled(
-                Declaration::map(&[Ipv4], &[Mark]).intervals(),
-                vec![
-                    (Key(vec![net("10.0.0.0/25")]), Some(Datum::from([Value::mark(1)]))),
-                    (Key(vec![net("10.0.0.128/25")]), Some(Datum::from([Value::mark(2)]))),
-                ],
-            ),
-        ),
-        (
-            "allow",
-            plain(
-                Declaration::set(&[Mark, Ipv4, Protocol, Port]).intervals(),
-                vec![
-                    Key(vec![
-                        Value::mark(5).into(),
-                        net("10.0.0.0/8"),
-                        Value::protocol(6).into(),
-                        Item::range(Value::port(0), Value::port(65535)),
-                    ]),
-                    Key(vec![
-                        Item::range(Value::mark(6), Value::mark(300)),
-                        v4("9.0.0.1").into(),
-                        Value::protocol(17).into(),
-                        Item::range(Value::port(53), Value::port(54)),
-                    ]),
-                ],
-            ),
-        ),
-        (
-            "marks",
-            plain(
-                Declaration::set(&[Mark]).intervals(),
-                vec![Key(vec![Item::range(Value::mark(5), Value::mark(0x1234_5678))])],
-            ),
-        ),
-        (
-            "egress",
-            plain(
-                Declaration::set(&[IfName, Ipv4]).intervals(),
-                vec![Key(vec![name("weft1").into(), net("10.0.0.0/8")])],
-            ),
-        ),
-        (
-            "affinity",
-            Declaration {
-                dynamic: true,
-                timeout: Some(Duration::from_secs(10800)),
-                size: Some(65535),
-                ..Declaration::map(&[Ipv4, Mark], &[Ipv4, Port])
-            }
-            .empty(),
-        ),
-    ];
-    if family == Family::Arp {
-        sets.truncate(1);
-    }
-    sets.into_iter().map(|(name, set)| (name.to_owned(), set)).collect()
 }
 
 /// Rules that hold in tables that see IPv4.
@@ -339,9 +175,11 @@ pub(super) fn rich(family: Family) -> Table {
     }
     if matches!(family, Family::Inet | Family::Ip) {
         words.push(Expr::Reject(Reject::Icmp(13)));
+        words.push(Expr::eq(Field::CtOriginalIpDaddr, Ipv4Addr::new(10, 96, 0, 1)));
     }
     if matches!(family, Family::Inet | Family::Ip6) {
         words.push(Expr::Reject(Reject::Icmpv6(1)));
+        words.push(Expr::eq(Field::CtOriginalIp6Daddr, v6("fd00::1")));
     }
     if family != Family::Arp {
         words.push(Expr::Match {
@@ -375,6 +213,10 @@ pub(super) fn rich(family: Family) -> Table {
             Expr::compare(Field::ThSport, Compare::Lt, Value::port(200)),
             Expr::jump("n2"),
         ]));
+    }
+    if matches!(family, Family::Inet | Family::Ip | Family::Ip6) {
+        let port = Expr::number(Field::CtOriginalDport, 443);
+        rules.push(Rule::new([Expr::number(Field::L4Proto, 6), port, Expr::accept()]));
     }
     rules.push(Rule::new([Expr::Verdict(Verdict::Return)]).comment("back"));
     let mut chains: Vec<(&str, Chain)> = vec![("n2", chain(None, vec![Rule::new([Expr::drop()])]))];
@@ -454,177 +296,6 @@ fn nat(family: Family) -> Vec<Rule> {
 /// Every family's.
 pub(super) fn all() -> Tables {
     Family::ALL.iter().map(|family| (TableName::new(*family, "weft"), rich(*family))).collect()
-}
-
-// ---- random ones ----
-
-fn numeric(kind: Type) -> BoxedStrategy<Value> {
-    let max = if kind.size() == 4 { u32::MAX } else { (1 << (8 * kind.size())) - 1 };
-    prop_oneof![Just(0), Just(max), 0..=max].prop_map(move |n| Value::Number(kind, n)).boxed()
-}
-
-pub(super) fn value(kind: Type) -> BoxedStrategy<Value> {
-    match kind {
-        Type::Ipv4 => any::<u32>().prop_map(|n| Value::Ipv4(n.into())).boxed(),
-        Type::Ipv6 => any::<u128>().prop_map(|n| Value::Ipv6(n.into())).boxed(),
-        Type::Mac => any::<[u8; 6]>().prop_map(|m| Value::Mac(Mac(m))).boxed(),
-        Type::IfName => "[a-z][a-z0-9._-]{0,14}".prop_map(|n| Value::IfName(name(&n))).boxed(),
-        kind => numeric(kind),
-    }
-}
-
-fn any_type() -> impl Strategy<Value = Type> {
-    prop::sample::select(Type::all().collect::<Vec<_>>())
-}
-
-fn item(kind: Type, interval: bool) -> BoxedStrategy<Item> {
-    if !interval || kind == Type::IfName {
-        return value(kind).prop_map(Item::One).boxed();
-    }
-    (value(kind), value(kind)).prop_map(|(a, b)| Item::range(a.min(b), a.max(b))).boxed()
-}
-
-fn key(kinds: &[Type], interval: bool) -> impl Strategy<Value = Key> + use<> {
-    kinds.iter().map(|kind| item(*kind, interval)).collect::<Vec<_>>().prop_map(Key)
-}
-
-fn kinds(parts: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<Type>> {
-    let fits = |kinds: &Vec<Type>| kinds.iter().map(|k| k.size().next_multiple_of(4)).sum::<usize>() <= 64;
-    prop::collection::vec(any_type(), parts).prop_filter("64 bytes", fits)
-}
-
-fn datum(data: &Data) -> BoxedStrategy<Datum> {
-    match data {
-        Data::Verdict => prop::sample::select(vec![
-            Verdict::Accept,
-            Verdict::Drop,
-            Verdict::Return,
-            Verdict::Continue,
-            Verdict::Jump("target".to_owned()),
-            Verdict::Goto("target".to_owned()),
-        ])
-        .prop_map(Datum::Verdict)
-        .boxed(),
-        Data::Values(kinds) => {
-            kinds.iter().map(|kind| value(*kind)).collect::<Vec<_>>().prop_map(Datum::Values).boxed()
-        }
-    }
-}
-
-/// Ranges that overlap are refused by the kernel: the first of them stay.
-pub(super) fn without_overlaps(set: Set) -> Set {
-    if !set.declaration.interval {
-        return set;
-    }
-    let mut elements: BTreeMap<Key, Option<Datum>> = BTreeMap::new();
-    for (key, datum) in set.elements {
-        if !elements.keys().any(|other| other.overlaps(&key)) {
-            elements.insert(key, datum);
-        }
-    }
-    Set { elements, ..set }
-}
-
-fn declaration() -> impl Strategy<Value = Declaration> {
-    let data = prop_oneof![
-        Just(None),
-        Just(Some(Data::Verdict)),
-        kinds(1..=2).prop_map(|kinds| Some(Data::Values(kinds)))
-    ];
-    let key = any::<bool>().prop_flat_map(|interval| {
-        let parts = kinds(1..=4).prop_filter("a single name has no intervals", move |kinds| {
-            !interval || kinds.as_slice() != [Type::IfName]
-        });
-        (parts, Just(interval))
-    });
-    (key, data).prop_map(|((key, interval), data)| Declaration {
-        key,
-        data,
-        interval,
-        ..Declaration::default()
-    })
-}
-
-pub(super) fn set() -> impl Strategy<Value = Set> {
-    declaration().prop_flat_map(|declaration| {
-        let data: BoxedStrategy<Option<Datum>> = match &declaration.data {
-            None => Just(None).boxed(),
-            Some(data) => datum(data).prop_map(Some).boxed(),
-        };
-        prop::collection::btree_map(key(&declaration.key, declaration.interval), data, 0..8)
-            .prop_map(move |elements| without_overlaps(Set { declaration: declaration.clone(), elements }))
-    })
-}
-
-fn expression() -> impl Strategy<Value = Expr> {
-    let fields: Vec<Field> = Field::named()
-        .filter(|f| !matches!(f, Field::ArpOperation | Field::ArpSaddrEther | Field::ArpSaddrIp))
-        .filter(|f| !matches!(f, Field::ArpDaddrEther | Field::ArpDaddrIp))
-        .collect();
-    let matching = prop::sample::select(fields).prop_flat_map(|field| {
-        let mask = prop_oneof![3 => Just(None), 1 => value(field.kind()).prop_map(Some)];
-        let mask = mask.prop_filter("names have no masks", |m| !matches!(m, Some(Value::IfName(_))));
-        let right = prop_oneof![
-            3 => value(field.kind()).prop_map(Right::Value),
-            1 => prop::collection::btree_set(value(field.kind()), 1..5).prop_map(Right::OneOf),
-        ];
-        let compare = prop_oneof![Just(Compare::Eq), Just(Compare::Ne)];
-        (mask, compare, right).prop_map(move |(mask, compare, right)| Expr::Match {
-            left: Operand { field, mask },
-            compare,
-            right,
-        })
-    });
-    let bits = (any::<u32>(), any::<u32>(), any::<bool>()).prop_map(|(mask, flip, packet)| Expr::SetMark {
-        mark: if packet { Mark::Packet } else { Mark::Connection },
-        to: MarkSource::Bits { field: if packet { Field::Mark } else { Field::CtMark }, mask, flip },
-    });
-    let raw =
-        (0..60_u32, prop::collection::vec(any::<u8>(), 1..=16)).prop_map(|(offset, bytes)| Expr::Match {
-            left: Field::Payload {
-                base: PayloadBase::Network,
-                offset: offset + 100,
-                length: bytes.len() as u8,
-            }
-            .into(),
-            compare: Compare::Eq,
-            right: Right::Value(Value::Raw(Raw::new(&bytes).unwrap())),
-        });
-    prop_oneof![6 => matching, 1 => bits, 1 => raw, 1 => Just(Expr::Counter)]
-}
-
-pub(super) fn rule() -> impl Strategy<Value = Rule> {
-    let end = prop::sample::select(vec![
-        Expr::accept(),
-        Expr::drop(),
-        Expr::Verdict(Verdict::Return),
-        Expr::jump("target"),
-        Expr::Reject(Reject::ADMIN_PROHIBITED),
-        Expr::Reject(Reject::TcpReset),
-    ]);
-    let comment = prop::option::of("[ -!#-~]{0,127}");
-    (prop::collection::vec(expression(), 0..4), end, comment).prop_map(|(mut expressions, end, comment)| {
-        expressions.push(end);
-        Rule { expressions, comment }
-    })
-}
-
-/// A table with random sets, and a chain with random rules.
-pub(super) fn table() -> impl Strategy<Value = Table> {
-    let sets = prop::collection::btree_map("s[0-4]", set(), 0..4);
-    let rules = prop::collection::vec(rule(), 0..5);
-    (sets, rules, prop::collection::vec(rule(), 0..3), any::<bool>()).prop_map(
-        |(sets, rules, more, hooked)| {
-            let base = hooked.then(|| Base::new(Kind::Filter, Hook::Input, 0));
-            let mut chains = BTreeMap::new();
-            chains.insert("target".to_owned(), Chain::default());
-            chains.insert("rules".to_owned(), Chain { base, rules });
-            if !more.is_empty() {
-                chains.insert("more".to_owned(), Chain { base: None, rules: more });
-            }
-            Table { sets, chains, foreign: Vec::new() }
-        },
-    )
 }
 
 /// The same with every rule in the form in which it is read.
