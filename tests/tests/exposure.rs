@@ -163,7 +163,8 @@ fn another_ipams_address_is_not_given_twice() -> Result<()> {
             let own: Vec<IpAddr> = workload.addresses().collect();
             ensure!(own != ["10.101.1.3".parse::<IpAddr>()?], "given twice in round {round}");
         }
-        let mut wish = Namespace::new()?.wish(&network, "eth0")?;
+        let namespace = Namespace::new()?;
+        let mut wish = namespace.wish(&network, "eth0")?;
         wish.ips = vec!["10.101.1.3".parse()?];
         let error = Namespace::attach_as(&scene.host, wish).err().context("given twice on demand")?;
         ensure!(error.refusal().is_some_and(|r| r.kind == ErrorKind::Exists), "{error}");
