@@ -33,6 +33,7 @@ pub mod containerd;
 pub mod cri;
 pub mod engine;
 pub mod ground;
+pub mod host;
 pub mod images;
 pub mod network;
 pub mod podman;
@@ -43,7 +44,9 @@ pub mod scene;
 pub mod snapshot;
 pub mod suite;
 pub mod wait;
+pub mod weft;
 
 pub use engine::Engine;
+pub use host::{Agent, Host};
 pub use network::Network;
 pub use sandbox::Sandbox;

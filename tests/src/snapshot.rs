@@ -16,10 +16,12 @@ impl Snapshot {
     /// # Errors
     /// If `ip` or `nft` cannot be run.
     pub fn take(sandbox: &Sandbox, network: &Network) -> Result<Snapshot> {
-        // -s leaves out counters. Kernel-made entries of the loopback are the same throughout.
+        // -s leaves out counters. A bridge has no carrier once its last port is gone, which it had when new.
+        // Kernel-made entries of the loopback are the same throughout.
         let script = "ip -o link | sed 's/^[0-9]*: /link /; s/@.*//; s/: .*//'
             ip -o addr | awk '{ print \"address\", $2, $3, $4 }'
-            ip route show table all | sed 's/^/route /'; ip -6 route show table all | sed 's/^/route6 /'
+            ip route show table all | sed 's/^/route /; s/ linkdown//'
+            ip -6 route show table all | sed 's/^/route6 /; s/ linkdown//'
             ip rule | sed 's/^/rule /'; ip -6 rule | sed 's/^/rule6 /'
             nft -s list ruleset | sed 's/^/nft /'
             ls /run/netns | sed 's/^/namespace /'";

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use weft_tests::containerd::{Containerd, Release};
+use weft_tests::weft::Mode;
 use weft_tests::{Network, Sandbox, suite};
 
 fn run_suite(network: &Network, release: Release) -> Result<()> {
@@ -17,4 +18,14 @@ fn suite_with_the_reference_network() -> Result<()> {
 #[test]
 fn suite_with_the_reference_network_in_containerd_2() -> Result<()> {
     run_suite(&Network::reference(), Release::two()?)
+}
+
+#[test]
+fn suite_with_weft_routed() -> Result<()> {
+    run_suite(&Network::weft(Mode::Routed)?, Release::installed()?)
+}
+
+#[test]
+fn suite_with_weft_bridge_in_containerd_2() -> Result<()> {
+    run_suite(&Network::weft(Mode::Bridge)?, Release::two()?)
 }

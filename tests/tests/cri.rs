@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use weft_tests::containerd::{Containerd, Release, SOCKET};
 use weft_tests::cri::message::RuntimeCondition;
 use weft_tests::cri::{Cri, pod_config};
+use weft_tests::weft::Mode;
 use weft_tests::{Network, Sandbox, suite, wait};
 
 fn network_ready(cri: &Cri, wanted: bool) -> Result<RuntimeCondition> {
@@ -71,4 +72,19 @@ fn network_ready_follows_status_in_containerd_2() -> Result<()> {
     ensure!(refused.as_ref().is_err_and(|e| format!("{e:#}").contains("try again later")), "{refused:?}");
     sandbox.run(&["rm", "/run/agent-is-up"])?;
     network_ready(&cri, false).map(|_| ())
+}
+
+#[test]
+fn suite_with_weft_routed() -> Result<()> {
+    run_suite(&Network::weft(Mode::Routed)?, Release::installed()?)
+}
+
+#[test]
+fn suite_with_weft_bridge() -> Result<()> {
+    run_suite(&Network::weft(Mode::Bridge)?, Release::installed()?)
+}
+
+#[test]
+fn suite_with_weft_routed_in_containerd_2() -> Result<()> {
+    run_suite(&Network::weft(Mode::Routed)?, Release::two()?)
 }

@@ -5,6 +5,7 @@ use weft_tests::engine::{self, PORT};
 use weft_tests::images::BUSYBOX;
 use weft_tests::podman::{Podman, Runtime};
 use weft_tests::snapshot::Snapshot;
+use weft_tests::weft::Mode;
 use weft_tests::{Network, Sandbox, suite, wait};
 
 fn run_suite(network: &Network, runtime: Runtime) -> Result<()> {
@@ -53,4 +54,19 @@ fn suite_with_the_reference_network_and_runc() -> Result<()> {
 #[test]
 fn pod_in_the_reference_network() -> Result<()> {
     pod(&Network::reference())
+}
+
+#[test]
+fn suite_with_weft_routed() -> Result<()> {
+    run_suite(&Network::weft(Mode::Routed)?, Runtime::Crun)
+}
+
+#[test]
+fn suite_with_weft_bridge() -> Result<()> {
+    run_suite(&Network::weft(Mode::Bridge)?, Runtime::Runc)
+}
+
+#[test]
+fn pod_in_weft() -> Result<()> {
+    pod(&Network::weft(Mode::Routed)?)
 }

@@ -95,7 +95,8 @@ fn first_packet_arrives(case: Case) -> Result<()> {
     let peer = scene.workload(&network)?;
     let outside = OUTSIDE.map(|o| UdpEcho::start(scene.underlay.netns(), SocketAddr::new(o, 0)));
     let inside = UdpEcho::start(peer.namespace.netns(), anywhere(0))?;
-    let (from_host, from_peer) = (udp(scene.host.netns(), anywhere(0))?, udp(peer.namespace.netns(), anywhere(0))?);
+    let (from_host, from_peer) =
+        (udp(scene.host.netns(), anywhere(0))?, udp(peer.namespace.netns(), anywhere(0))?);
     for round in 0..TIMES {
         // By turns, because what goes out first would open the way for what comes in.
         let (outward, to_peer) = (round % 2 == 0, round % 4 < 2);
@@ -106,9 +107,7 @@ fn first_packet_arrives(case: Case) -> Result<()> {
         let own = workload.addresses().nth(round % workload.addresses().count()).context("no address")?;
         let what = || format!("round {round}, {own}, outward {outward}, peer {to_peer}");
         let answer = match (outward, to_peer) {
-            (true, true) => {
-                exchange(&socket, SocketAddr::new(peer.address(own)?, inside.port()), b"1", SOON)
-            }
+            (true, true) => exchange(&socket, SocketAddr::new(peer.address(own)?, inside.port()), b"1", SOON),
             (true, false) => {
                 let at = usize::from(own.is_ipv6());
                 let port = outside[at].as_ref().map_or(0, UdpEcho::port);
@@ -196,7 +195,8 @@ fn a_namespace_in_two_networks(case: Case) -> Result<()> {
     for neighbour in [&one, &two] {
         let web = WebServer::start(neighbour.namespace.netns(), anywhere(0))?;
         for address in neighbour.addresses() {
-            get(both.netns(), SocketAddr::new(address, web.port()), SOON).with_context(|| format!("to {address}"))?;
+            get(both.netns(), SocketAddr::new(address, web.port()), SOON)
+                .with_context(|| format!("to {address}"))?;
             let to = OUTSIDE[usize::from(address.is_ipv6())];
             get(both.netns(), SocketAddr::new(to, outside.port()), SOON)?;
         }
@@ -220,13 +220,15 @@ fn a_neighbours_route_leads_nowhere(case: Case) -> Result<()> {
         scene.underlay.set_route(IpNet::from(address), scene.host.address(address))?;
         let reason = "not published to the outside";
         let short = SOON / 20;
-        let answer = scene.refuses(reason, 1, || {
-            Ok(connect(outside, SocketAddr::new(address, web.port()), short))
-        })?;
+        let answer =
+            scene.refuses(reason, 1, || Ok(connect(outside, SocketAddr::new(address, web.port()), short)))?;
         ensure!(answer.is_err(), "{address} was reached from the outside");
-        scene.refuses(reason, 1, || {
-            Ok(exchange(&udp(outside, anywhere(0))?, SocketAddr::new(address, echo.port()), b"x", short))
-        })?.err().context("a datagram was answered")?;
+        scene
+            .refuses(reason, 1, || {
+                Ok(exchange(&udp(outside, anywhere(0))?, SocketAddr::new(address, echo.port()), b"x", short))
+            })?
+            .err()
+            .context("a datagram was answered")?;
         ensure!(ping(outside, address, 56, short).is_err(), "{address} answers pings from the outside");
         // The way there is open: answers to what the workload asks for come along it.
         let server = WebServer::start(outside, anywhere(0))?;

@@ -135,7 +135,8 @@ fn neighbours_stay(make: impl Fn(&Ground) -> Attack, of: impl Fn(&Ground) -> IpA
     for mode in [Mode::Routed, Mode::Bridge] {
         let ground = Ground::weft(mode)?;
         ground.all_is_well()?;
-        let victim = || Ok::<_, anyhow::Error>(ground.victim.namespace.links()?.neighbour("eth0", of(&ground))?);
+        let victim =
+            || Ok::<_, anyhow::Error>(ground.victim.namespace.links()?.neighbour("eth0", of(&ground))?);
         let host = || -> Result<_> {
             let held = |a: IpAddr| Links::of(ground.host())?.neighbour(&ground.device, a);
             Ok((held(ground.third.v4.into())?, held(ground.third.v6.into())?))
@@ -172,7 +173,10 @@ fn arp_with_two_senders() -> Result<()> {
         let frames = vec![arp((frame, to), 2, (message, ground.attacker.v4), victim)];
         let own = IpAddr::V4(ground.attacker.v4);
         let seen = Box::new(move |f: &Frame| {
-            f.is_arp() && f.source == Some(own) && f.from == frame && f.payload.get(8..14) == Some(&message.0[..])
+            f.is_arp()
+                && f.source == Some(own)
+                && f.from == frame
+                && f.payload.get(8..14) == Some(&message.0[..])
         });
         Attack { frames, seen, reasons }
     };

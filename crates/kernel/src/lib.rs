@@ -11,6 +11,7 @@ pub mod netns;
 pub mod nft;
 pub mod ours;
 pub mod packet;
+pub mod peer;
 pub mod rtnl;
 pub mod state;
 pub mod sysctl;

@@ -22,8 +22,10 @@ impl Engine {
     /// # Errors
     /// With everything undone.
     pub(crate) fn attach(&mut self, wish: &Attach) -> Result<Attached, Error> {
-        let journal = self.journal.clone();
-        crate::journal::drain_one(self, &journal, &wish.id);
+        if !wish.explain {
+            let journal = self.journal.clone();
+            crate::journal::drain_one(self, &journal, &wish.id);
+        }
         let netns = self.namespace(wish)?;
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];
@@ -33,7 +35,6 @@ impl Engine {
             &weft_dataplane::empty_for_workload().state,
         );
         if wish.explain {
-            self.give_back(&wish.id);
             let commands = changes.iter().flat_map(Change::commands).collect();
             return Ok(Attached { commands, ..self.attached(&planned) });
         }
@@ -79,7 +80,7 @@ impl Engine {
                     .hint("detach it first (CNI DEL, `weft detach`), or choose another interface name"));
             }
             // Its namespace is gone and nobody said so: this is another container under the same name.
-            self.forget(&wish.id.clone());
+            self.forget(&wish.id);
         }
         Ok(netns)
     }
@@ -95,7 +96,12 @@ impl Engine {
         };
         let addresses = if wish.assigned.is_empty() {
             let asked = Wish { id: &wish.id, ips: &wish.ips, ranges: &wish.ranges };
-            self.addresses(&wish.id.network)?.allocate(&asked, clock::now()).map_err(Error::from)?
+            let addresses = self.addresses(&wish.id.network)?;
+            let allocated = match wish.explain {
+                true => addresses.clone().allocate(&asked, clock::now()),
+                false => addresses.allocate(&asked, clock::now()),
+            };
+            allocated.map_err(Error::from)?
         } else {
             self.assigned(wish)?
         };

@@ -24,7 +24,19 @@ impl Engine {
         if let Err(error) = self.remember_settings(&wanted) {
             tracing::warn!(%error, "failed to record settings before changing them");
         }
-        self.health = match weft_dataplane::sync(&mut self.kernel, &wanted) {
+        self.health = self.mend(&wanted);
+        if !self.health.is_empty() {
+            // A refusal can be the echo of what a neighbouring change has mended by now.
+            self.health = self.mend(&wanted);
+        }
+        for problem in &self.health {
+            tracing::warn!(problem, "the kernel differs from the plan");
+        }
+    }
+
+    /// Returns what could not be mended.
+    fn mend(&mut self, wanted: &weft_dataplane::Wanted) -> Vec<String> {
+        match weft_dataplane::sync(&mut self.kernel, wanted) {
             Ok(report) => {
                 if !report.made.is_empty() {
                     tracing::info!(changes = report.made.len(), "kernel brought in line with the plan");
@@ -32,9 +44,6 @@ impl Engine {
                 report.refused.iter().map(|e| chain(e)).collect()
             }
             Err(error) => vec![chain(&error)],
-        };
-        for problem in &self.health {
-            tracing::warn!(problem, "the kernel differs from the plan");
         }
     }
 

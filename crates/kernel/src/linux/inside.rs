@@ -18,15 +18,20 @@ use crate::sysctl;
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
-/// Brings the inner end up, with everything it needs.
-pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
+/// Brings the inner end up, with everything it needs. `host_end` is the other end's index: an interface
+/// of that name that somebody else made is left as it is.
+pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     let netns = open(inside)?;
     let _inside = netns.enter()?;
+    let index = index(&inside.ifname)?;
+    let mut socket = Socket::open(Family::Route)?;
+    if !is_other_end(&mut socket, index, host_end)? {
+        return Err(Cause::NotOurs(inside.ifname.clone()));
+    }
     // Settings first: the kernel acts on some of them in the moment the interface comes up.
     for (key, value) in &inside.sysctls {
         sysctl::write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
     }
-    let index = index(&inside.ifname)?;
     let up = link::Change { up: Some(true), ..link::Change::default() };
     let mut messages = Messages::default();
     link::change(&mut messages, LOOPBACK, &up);
@@ -40,7 +45,6 @@ pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
     for wanted in &inside.routes {
         route::add(&mut messages, &described(wanted, index));
     }
-    let mut socket = Socket::open(Family::Route)?;
     for answer in socket.transact(&messages)? {
         answer?;
     }
@@ -66,6 +70,16 @@ fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result
         }
         std::thread::sleep(Duration::from_micros(100));
     }
+}
+
+/// Whether an interface here is the other end of a wire on the host.
+fn is_other_end(socket: &mut Socket, index: u32, host_end: u32) -> Result<bool, Cause> {
+    let mut request = Messages::default();
+    link::get(&mut request, index);
+    let found = socket.dump(&request, |found: &mut Option<link::Described>, m| {
+        *found = link::read(m).filter(|l| l.index == index).or(found.take());
+    })?;
+    Ok(found.is_some_and(|l| l.kind == "veth" && l.other_end == Some(host_end)))
 }
 
 /// What is wrong inside, in words; empty when all is as it was written.
