@@ -151,11 +151,18 @@ fn foreign_link_in_group(group: u32, up: bool) -> Result<()> {
     let mut host = Host::new(&underlay, program()?)?;
     let peer = Netns::anonymous()?;
     foreign_pair(&host, &peer, "veth7", group, up)?;
+    if up {
+        host.links()?.wait_operational("veth7")?;
+    }
+    let mut messages = Messages::default();
+    link::create_bridge(&mut messages, &"br7".parse()?, Mac([2, 0, 0, 0, 7, 7]), MTU, group);
+    host.links()?.send("make a foreign bridge", &messages)?;
     let before = host.links()?.link("veth7")?;
     host.start_agent()?;
     let mut scene = Scene { host, underlay };
     let same = |scene: &Scene, when: &str| -> Result<()> {
         let now = scene.host.links()?.link("veth7").with_context(|| format!("deleted {when}"))?;
+        scene.host.links()?.link("br7").with_context(|| format!("deleted {when}"))?;
         ensure!(now == before, "{when}: {before:?} became {now:?}");
         Ok(())
     };
