@@ -87,8 +87,7 @@ pub(crate) fn serve(agent: &Arc<Agent>, listener: &UnixListener) {
 fn talk(agent: &Arc<Agent>, stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
-    if !credentials.uid.is_root() {
+    if weft_kernel::peer::uid(stream)? != 0 {
         let error = Error::new(ErrorKind::Invalid, "only root may speak to the agent");
         return answer(stream, &Reply::Error(error));
     }

@@ -28,7 +28,7 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A link went away, or its description changed.
-    Link(link::Described, bool),
+    Link(weft_model::IfName),
     /// A route was deleted.
     RouteGone(route::Described),
     /// A neighbour was deleted.
@@ -93,9 +93,7 @@ fn lost(agent: &Arc<Agent>, result: Result<(), Error>) {
 
 fn read(message: &Message<'_>) -> Option<Event> {
     match message.kind {
-        k if k == rtm::NEWLINK || k == rtm::DELLINK => {
-            Some(Event::Link(link::read(message)?, k == rtm::DELLINK))
-        }
+        k if k == rtm::NEWLINK || k == rtm::DELLINK => Some(Event::Link(link::read(message)?.name?)),
         rtm::DELROUTE => Some(Event::RouteGone(route::read(message)?)),
         rtm::DELNEIGH => Some(Event::NeighbourGone(neighbour::read(message)?)),
         rtm::DELADDR => Some(Event::AddressGone(address::read(message)?)),

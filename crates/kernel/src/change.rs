@@ -125,6 +125,9 @@ pub enum Cause {
     /// There is no such interface.
     #[error("there is no interface {0}")]
     NoLink(IfName),
+    /// An interface of a workload's is not the end of the wire that is to be configured.
+    #[error("the interface {0} in the namespace was made by somebody else")]
+    NotOurs(IfName),
     /// A setting could not be written.
     #[error("failed to write /proc/sys/{key}")]
     Sysctl {
@@ -135,7 +138,7 @@ pub enum Cause {
         source: std::io::Error,
     },
     /// A wire did not come up.
-    #[error("the wire {0} does not carry packets a second after both ends were set up")]
+    #[error("the wire {0} does not carry packets, seconds after both ends were set up")]
     NotOperational(IfName),
     /// A fault point stopped it (tests only).
     #[error("stopped by the fault point {0}")]

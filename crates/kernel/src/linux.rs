@@ -89,7 +89,7 @@ impl Linux {
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
-            Change::Configure(_, inside) => inside::configure(inside),
+            Change::Configure(name, inside) => inside::configure(index(name)?, inside),
             Change::Finish(name, alias) => self.finish(name, alias),
             _ => Ok(()),
         }

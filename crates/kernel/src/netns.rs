@@ -218,6 +218,20 @@ fn go(fd: BorrowedFd<'_>) -> Result<(), Error> {
     move_into_link_name_space(fd, Some(LinkNameSpaceType::Network)).map_err(|e| Error::Enter(e.into()))
 }
 
+/// Lets what `command` starts be killed when the *thread* that starts it ends, however it ends.
+pub fn ends_with_thread(command: &mut Command) {
+    // SAFETY: the closure runs between fork and exec; prctl is a bare system call, safe there.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        });
+    }
+}
+
 /// Gives the calling thread namespaces of its own (`CLONE_NEWNET`, `CLONE_NEWNS`, …).
 ///
 /// # Errors

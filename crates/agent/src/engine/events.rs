@@ -3,6 +3,7 @@
 
 use weft_kernel::netns::index_of;
 use weft_kernel::ours::{ROUTE_PROTOCOL, device_group, wire_group};
+use weft_kernel::rtnl::link;
 use weft_model::{IfName, Mode, Phase};
 use weft_plan::{NetworkPlan, WorkloadPlan};
 
@@ -11,25 +12,27 @@ use crate::watch::Event;
 
 impl Engine {
     /// Whether one of these events took away or changed something that the plan wants.
-    pub(crate) fn matters(&self, events: &[Event]) -> bool {
+    pub(crate) fn matters(&mut self, events: &[Event]) -> bool {
         events.iter().any(|event| self.touches_plan(event))
     }
 
-    fn touches_plan(&self, event: &Event) -> bool {
+    fn touches_plan(&mut self, event: &Event) -> bool {
         match event {
             Event::Rules => true,
             Event::ForwardingOff(true) => self.plan.forward_ipv4,
             Event::ForwardingOff(false) => self.plan.forward_ipv6,
-            Event::Link(link, gone) => {
-                let Some(name) = &link.name else { return false };
+            Event::Link(name) => {
                 let (mtu, group, port) = match (self.wire(name), self.device(name)) {
                     (Some(wire), _) if wire.phase == Phase::Pending => return false,
                     (Some(wire), _) => (wire.mtu, wire_group(wire.network), wire.mode == Mode::Bridge),
                     (None, Some(device)) => (device.mtu, device_group(device.id), false),
                     (None, None) => return false,
                 };
-                let same = (link.up, link.mtu, link.group, link.master.is_some()) == (true, mtu, group, port);
-                *gone || !same
+                // The event may be older than what was done since: only the link itself knows.
+                let same = |l: &link::Described| {
+                    (l.up, l.mtu, l.group, l.master.is_some()) == (true, mtu, group, port)
+                };
+                !matches!(self.kernel.link(name), Ok(Some(link)) if same(&link))
             }
             Event::RouteGone(route) => {
                 let to = route.destination.addr();

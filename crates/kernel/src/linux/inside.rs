@@ -1,29 +1,37 @@
 //! The workload's side: settings, addresses, neighbours and routes in its namespace; and the check of them.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use weft_model::IfName;
 
 use super::wire::open;
 use crate::change::Cause;
-use crate::netlink::{Family, Messages, Socket};
+use crate::netlink::{Error, Family, Message, Messages, Socket};
 use crate::netns;
 use crate::ours::ROUTE_PROTOCOL;
 use crate::rtnl::{address, link, neighbour, route};
 use crate::state::{Inside, InsideRoute};
 use crate::sysctl;
 
+/// How long an address may take to be in force; microseconds are usual, milliseconds on a busy host.
+const PATIENCE: Duration = Duration::from_secs(5);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
-/// Brings the inner end up, with everything it needs.
-pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
+/// Brings the inner end up, with everything it needs. `host_end` is the other end's index: an interface
+/// of that name that somebody else made is left as it is.
+pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     let netns = open(inside)?;
     let _inside = netns.enter()?;
+    let index = index(&inside.ifname)?;
+    let mut socket = Socket::open(Family::Route)?;
+    if !is_other_end(&mut socket, index, host_end)? {
+        return Err(Cause::NotOurs(inside.ifname.clone()));
+    }
     // Settings first: the kernel acts on some of them in the moment the interface comes up.
     for (key, value) in &inside.sysctls {
         sysctl::write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
     }
-    let index = index(&inside.ifname)?;
     let up = link::Change { up: Some(true), ..link::Change::default() };
     let mut messages = Messages::default();
     link::change(&mut messages, LOOPBACK, &up);
@@ -37,10 +45,41 @@ pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
     for wanted in &inside.routes {
         route::add(&mut messages, &described(wanted, index));
     }
-    for answer in Socket::open(Family::Route)?.transact(&messages)? {
+    for answer in socket.transact(&messages)? {
         answer?;
     }
-    Ok(())
+    inside.addresses.iter().filter(|a| a.addr().is_ipv6()).try_for_each(|a| settle(&mut socket, inside, *a))
+}
+
+/// Waits until packets to an address are taken in. For IPv6 the kernel does not see to that at once but
+/// in a worker that needs RTNL (net/ipv6/addrconf.c `addrconf_dad_work`), also where there is nothing to
+/// detect: on a busy host the first packets were lost.
+fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result<(), Cause> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut request = Messages::default();
+    route::lookup(&mut request, address.addr());
+    let note = |found: &mut bool, message: &Message<'_>| *found |= route::is_local(message);
+    loop {
+        match socket.dump(&request, note) {
+            Ok(true) => return Ok(()),
+            Ok(false) | Err(Error::Refused(_)) => {} // another route, or none at all
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() > deadline {
+            return Err(Cause::NotOperational(inside.ifname.clone()));
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Whether an interface here is the other end of a wire on the host.
+fn is_other_end(socket: &mut Socket, index: u32, host_end: u32) -> Result<bool, Cause> {
+    let mut request = Messages::default();
+    link::get(&mut request, index);
+    let found = socket.dump(&request, |found: &mut Option<link::Described>, m| {
+        *found = link::read(m).filter(|l| l.index == index).or(found.take());
+    })?;
+    Ok(found.is_some_and(|l| l.kind == "veth" && l.other_end == Some(host_end)))
 }
 
 /// What is wrong inside, in words; empty when all is as it was written.
@@ -73,7 +112,7 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
     let here: BTreeSet<_> = socket
         .dump(&address::list(), |all: &mut Vec<_>, m| all.extend(address::read(m)))?
         .into_iter()
-        .filter(|a| a.index == found.index && !a.automatic)
+        .filter(|a| a.index == found.index && !a.automatic && !is_link_local(a.address))
         .map(|a| a.address)
         .collect();
     let wanted: BTreeSet<_> = inside.addresses.iter().copied().collect();
@@ -104,6 +143,11 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
         }
     }
     Ok(wrong)
+}
+
+/// What a workload calls itself on its own link is its own affair; the guard knows the one it may use.
+fn is_link_local(address: ipnet::IpNet) -> bool {
+    matches!(address, ipnet::IpNet::V6(v6) if v6.addr().is_unicast_link_local())
 }
 
 fn described(wanted: &InsideRoute, index: u32) -> route::Described {

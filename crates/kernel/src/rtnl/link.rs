@@ -38,6 +38,8 @@ pub struct Described {
     pub master: Option<u32>,
     /// Its alias.
     pub alias: Option<String>,
+    /// Index of the link that it is made of; of a veth's end the other end's, in that one's namespace.
+    pub other_end: Option<u32>,
 }
 
 /// What both ends of a wire are born with.
@@ -199,6 +201,7 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
         operational: false,
         master: None,
         alias: None,
+        other_end: None,
     };
     for attribute in message.attributes(HEADER) {
         match attribute.kind {
@@ -206,6 +209,7 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
             libc::IFLA_GROUP => link.group = attribute.u32()?,
             libc::IFLA_MTU => link.mtu = attribute.u32()?,
             libc::IFLA_MASTER => link.master = attribute.u32(),
+            libc::IFLA_LINK => link.other_end = attribute.u32(),
             libc::IFLA_OPERSTATE => link.operational = attribute.u8() == Some(OPERATIONAL),
             libc::IFLA_ADDRESS => link.mac = attribute.value.try_into().ok().map(Mac),
             libc::IFLA_IFALIAS => link.alias = attribute.text().map(str::to_owned),

@@ -97,6 +97,23 @@ pub fn list() -> Messages {
     messages
 }
 
+/// Asks which route a packet to `address` would take.
+pub fn lookup(messages: &mut Messages, address: IpAddr) {
+    let mut header = [0; HEADER];
+    header[0] = family(address);
+    header[1] = if address.is_ipv4() { 32 } else { 128 };
+    messages.push(libc::RTM_GETROUTE, REQUEST | ACK, &header, |a| {
+        a.ip(libc::RTA_DST, address);
+    });
+}
+
+/// Whether the answer to [`lookup`] is that the packet stays here, for the address is our own.
+#[must_use]
+pub fn is_local(message: &Message<'_>) -> bool {
+    let head: Option<[u8; HEADER]> = message.structure();
+    message.kind == libc::RTM_NEWROUTE && head.is_some_and(|h| h[7] == libc::RTN_LOCAL)
+}
+
 /// Reads a unicast route of the main table that leaves by one interface.
 #[must_use]
 pub fn read(message: &Message<'_>) -> Option<Described> {
