@@ -25,9 +25,11 @@ fn round(kill: bool) -> Result<()> {
     host.copy_in(&folder.join("weft"), "/run/tmp/weft")?;
     host.copy_in(&folder.join("weft-cni"), "/run/tmp/weft-cni")?;
     // An uplink that learns its route from a router, which forwarding must not end.
-    host.sh("ip link add uplink mtu 1400 type veth peer name far && ip link set far up && ip link set uplink up
+    host.sh(
+        "ip link add uplink mtu 1400 type veth peer name far && ip link set far up && ip link set uplink up
         ip addr add 192.0.2.1/24 dev uplink && ip route add default via 192.0.2.254
-        for n in one two three; do ip netns add $n; done")?;
+        for n in one two three; do ip netns add $n; done",
+    )?;
     wait::until("the uplink's own addresses", wait::LONG / 6, || {
         let settled = host.sh("ip -6 addr show tentative | wc -l")?;
         ensure!(settled.trim() == "0", "still tentative");
