@@ -115,7 +115,12 @@ fn foreign_rules_and_routes_survive(case: Case) -> Result<()> {
     let same = |host: &Host, when: &str| -> Result<()> {
         let now = foreign(host)?;
         let (gone, come) = (before.difference(&now), now.difference(&before));
-        ensure!(now == before, "{when}: gone {:?}, come {:?}", gone.collect::<Vec<_>>(), come.collect::<Vec<_>>());
+        ensure!(
+            now == before,
+            "{when}: gone {:?}, come {:?}",
+            gone.collect::<Vec<_>>(),
+            come.collect::<Vec<_>>()
+        );
         Ok(())
     };
     host.start_agent()?;

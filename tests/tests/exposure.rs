@@ -97,10 +97,30 @@ fn foreign_addresses_are_refused(case: Case) -> Result<()> {
     let other = scene.workload(&network)?;
     let namespace = Namespace::new()?;
     let never = [
-        "10.101.1.0", "10.101.1.1", "10.101.1.255", "10.101.2.7", "192.0.2.11", "192.0.2.1", "127.0.0.1",
-        "0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.169.254", "169.254.1.1", "198.51.100.1",
-        "fd10:101:1::", "fd10:101:1::1", "fd10:101:2::7", "2001:db8:1::b", "2001:db8:1::1", "::1", "::",
-        "ff02::1", "fe80::1", "fd00:ec2::254", "::ffff:10.101.1.9",
+        "10.101.1.0",
+        "10.101.1.1",
+        "10.101.1.255",
+        "10.101.2.7",
+        "192.0.2.11",
+        "192.0.2.1",
+        "127.0.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "169.254.169.254",
+        "169.254.1.1",
+        "198.51.100.1",
+        "fd10:101:1::",
+        "fd10:101:1::1",
+        "fd10:101:2::7",
+        "2001:db8:1::b",
+        "2001:db8:1::1",
+        "::1",
+        "::",
+        "ff02::1",
+        "fe80::1",
+        "fd00:ec2::254",
+        "::ffff:10.101.1.9",
     ];
     for address in never {
         let mut wish = namespace.wish(&network, "eth0")?;
@@ -130,8 +150,17 @@ fn another_ipam_cannot_give_what_is_the_hosts() -> Result<()> {
         let other = scene.workload(&network)?;
         let namespace = Namespace::new()?;
         let never = [
-            "10.101.1.1/24", "192.0.2.11/24", "127.0.0.1/8", "224.0.0.1/4", "0.0.0.0/0", "fd10:101:1::1/64",
-            "2001:db8:1::b/64", "::1/128", "ff02::1/8", "fe80::1/64", "169.254.1.1/16",
+            "10.101.1.1/24",
+            "192.0.2.11/24",
+            "127.0.0.1/8",
+            "224.0.0.1/4",
+            "0.0.0.0/0",
+            "fd10:101:1::1/64",
+            "2001:db8:1::b/64",
+            "::1/128",
+            "ff02::1/8",
+            "fe80::1/64",
+            "169.254.1.1/16",
         ];
         for address in never {
             let mut wish = namespace.wish(&network, "eth0")?;
@@ -195,7 +224,8 @@ fn interfaces_believe_nobody(case: Case) -> Result<()> {
     ] {
         let v6 = |key| setting(netns, "ipv6", link, key);
         let mut links = weft_lab::Links::of(netns)?;
-        let addresses: Vec<IpNet> = links.addresses(link)?.into_iter().filter(|a| a.addr().is_ipv6()).collect();
+        let addresses: Vec<IpNet> =
+            links.addresses(link)?.into_iter().filter(|a| a.addr().is_ipv6()).collect();
         if speaks {
             for key in ["accept_ra", "accept_redirects", "autoconf"] {
                 ensure!(v6(key)?.as_deref() == Some("0"), "{link}: {key} is {:?}", v6(key)?);
@@ -247,7 +277,8 @@ fn no_workload_address_on_the_uplink(case: Case) -> Result<()> {
         let unreachable = if own.is_ipv4() { 3 } else { 1 };
         let quoted = [&[0; 4][..], &udp((outside, 53), (own, 53), LIE)].concat();
         packets.push(icmp(own, outside, unreachable, 3, &quoted));
-        let frames: Vec<Vec<u8>> = packets.iter().map(|p| packet(workload.attached.mac, next_hop, p)).collect();
+        let frames: Vec<Vec<u8>> =
+            packets.iter().map(|p| packet(workload.attached.mac, next_hop, p)).collect();
         let reason = "packet of no known connection would leave untranslated";
         scene.refuses(reason, 4, || Ok(frames.iter().try_for_each(|f| tap.send(f))?))?;
         let honest = udp_socket(netns, anywhere(0))?;
@@ -325,7 +356,8 @@ fn links_in_the_place_of_records_are_not_followed() -> Result<()> {
     let mut tried = 0;
     for folder in [host.state_dir(), host.run_dir()] {
         for entry in fs::read_dir(&folder)?.flatten().filter(|e| e.path().is_file()) {
-            let (path, kept, target) = (entry.path(), host.folder().join("kept"), host.folder().join("victim"));
+            let (path, kept, target) =
+                (entry.path(), host.folder().join("kept"), host.folder().join("victim"));
             fs::write(&target, "precious")?;
             fs::rename(&path, &kept)?;
             symlink(&target, &path)?;
@@ -334,7 +366,11 @@ fn links_in_the_place_of_records_are_not_followed() -> Result<()> {
             ensure!(fs::read_to_string(&target)? == "precious", "{} was followed", path.display());
             if let Err(error) = started {
                 let text = error.to_string();
-                ensure!(text.contains(&path.display().to_string()), "{} is not named: {text}", path.display());
+                ensure!(
+                    text.contains(&path.display().to_string()),
+                    "{} is not named: {text}",
+                    path.display()
+                );
             }
             fs::remove_file(&path)?;
             fs::rename(&kept, &path)?;

@@ -59,8 +59,24 @@ fn hostile_names_are_refused() -> Result<()> {
     tree(scene.host.folder(), &mut before)?;
     let long = "a".repeat(300);
     let names = [
-        "", ".", "..", "../x", "../../../../tmp/x", "/etc/passwd", "a/b", "a\0b", "a\nb", "a b", "-x", "%d", "é",
-        "a;b", "a'b", "a\"b", "$(id)", &long,
+        "",
+        ".",
+        "..",
+        "../x",
+        "../../../../tmp/x",
+        "/etc/passwd",
+        "a/b",
+        "a\0b",
+        "a\nb",
+        "a b",
+        "-x",
+        "%d",
+        "é",
+        "a;b",
+        "a'b",
+        "a\"b",
+        "$(id)",
+        &long,
     ];
     let fine = json!({
         "id": { "network": network, "container": "c", "ifname": "eth0" },
@@ -86,15 +102,19 @@ fn hostile_names_are_refused() -> Result<()> {
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR)?;
     before.insert(pipe.clone());
     let pipe = pipe.display().to_string();
-    for path in [&pipe, "/etc/passwd", "/proc/self/ns/mnt", "/dev/zero", "/nonexistent", "", ".", "/proc/1/ns/pid"] {
+    for path in
+        [&pipe, "/etc/passwd", "/proc/self/ns/mnt", "/dev/zero", "/nonexistent", "", ".", "/proc/1/ns/pid"]
+    {
         let mut wish = fine.clone();
         wish["netns"] = json!(path);
         refused(&socket, &json!({ "attach": wish }))?;
     }
     // Fields and requests that nobody knows.
-    let mut wish = fine.clone();
+    let mut wish = fine;
     wish["privileged"] = json!(true);
-    for unknown in [json!({ "attach": wish }), json!({ "shutdown": {} }), json!([]), json!("attach"), json!(1)] {
+    for unknown in
+        [json!({ "attach": wish }), json!({ "shutdown": {} }), json!([]), json!("attach"), json!(1)]
+    {
         refused(&socket, &unknown)?;
     }
     let mut after = BTreeSet::new();
