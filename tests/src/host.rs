@@ -49,7 +49,7 @@ impl Host {
     pub fn new() -> Result<Host> {
         programs::require(&["ip", "nft", "ping", "sysctl"])?;
         let sandbox = Sandbox::new()?;
-        let folder = programs::own()?;
+        let folder = crate::weft::programs_folder()?;
         sandbox.copy_in(&folder.join("weft"), "/opt/weft/weft")?;
         sandbox.copy_in(&folder.join("weft-cni"), "/opt/cni/bin/weft")?;
         sandbox.write("/etc/weft/config.toml", "default_network = false\n")?;
@@ -315,7 +315,7 @@ const DUMP: &str = r#"
     ip -6 route show table all | sed 's/^/route6 /; s/ linkdown//'
     ip neigh show nud permanent | sed 's/^/neighbour /'
     ip rule | sed 's/^/rule /'; ip -6 rule | sed 's/^/rule6 /'
-    nft -s list ruleset | awk '/^table/ { t = $2 " " $3 } $1 == "chain" || $1 == "set" { c = $2 } { print "nft", t, c, $0 }'
+    nft -s list ruleset | awk '/^table/ { t = $2 " " $3; c = "" } $1 == "chain" || $1 == "set" { c = $2 } { print "nft", t, c, $0 }'
     for f in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding; do echo "$f $(cat $f)"; done
     for l in $(ls /proc/sys/net/ipv6/conf); do
         for k in accept_ra accept_redirects autoconf addr_gen_mode disable_ipv6; do

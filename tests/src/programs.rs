@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -54,35 +53,4 @@ pub fn from_script(script: &str) -> Result<PathBuf> {
         bail!("scripts/{script} failed:\n{words}");
     }
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-}
-
-/// The folder with weft's own programs: `WEFT_BIN`, where `make test` has built them for release, or else
-/// what cargo builds now, with the profile of these tests.
-///
-/// # Errors
-/// The compiler's.
-pub fn own() -> Result<PathBuf> {
-    static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| find_or_build().map_err(|e| format!("{e:#}")));
-    built.clone().map_err(anyhow::Error::msg)
-}
-
-fn find_or_build() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("WEFT_BIN") {
-        let folder = PathBuf::from(folder);
-        let missing: Vec<&str> =
-            ["weft", "weft-cni"].into_iter().filter(|p| !is_executable(&folder.join(p))).collect();
-        ensure!(missing.is_empty(), "WEFT_BIN={} lacks {missing:?}: run `make build`", folder.display());
-        return Ok(folder);
-    }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "weft", "-p", "weft-cni"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .context("failed to run cargo")?;
-    ensure!(status.success(), "weft's programs do not build");
-    // This test is at FOLDER/deps/NAME-HASH.
-    let test = std::env::current_exe()?;
-    test.parent().and_then(Path::parent).map(Path::to_owned).context("a test without a folder")
 }

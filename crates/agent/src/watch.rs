@@ -29,12 +29,16 @@ pub(crate) struct Watch {
 pub(crate) enum Event {
     /// A link went away, or its description changed.
     Link(weft_model::IfName),
-    /// A route was deleted.
-    RouteGone(route::Described),
+    /// A route was deleted, or set by another hand.
+    Route(route::Described),
     /// A neighbour was deleted.
     NeighbourGone(neighbour::Described),
+    /// A neighbour was set by another hand, or learnt; whether it is permanent.
+    NeighbourSet(neighbour::Described, bool),
     /// An address was deleted.
     AddressGone(address::Described),
+    /// An interface was given an address by another hand.
+    AddressSet(address::Described),
     /// Forwarding was switched off for all interfaces; whether of IPv4.
     ForwardingOff(bool),
     /// One of weft's tables was changed by another hand.
@@ -64,7 +68,7 @@ impl Watch {
             let [route_ready, netfilter_ready] = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
             let mut events = Vec::new();
             if route_ready {
-                let result = self.route.receive(|m| events.extend(read(&m)));
+                let result = self.route.receive(|m| events.extend(read(&m, ours.contains(&m.port))));
                 lost(agent, result);
             }
             if netfilter_ready {
@@ -91,11 +95,17 @@ fn lost(agent: &Arc<Agent>, result: Result<(), Error>) {
     }
 }
 
-fn read(message: &Message<'_>) -> Option<Event> {
+/// `own` events say what the agent itself has done; what it sets is as it should be.
+fn read(message: &Message<'_>, own: bool) -> Option<Event> {
     match message.kind {
-        k if k == rtm::NEWLINK || k == rtm::DELLINK => Some(Event::Link(link::read(message)?.name?)),
-        rtm::DELROUTE => Some(Event::RouteGone(route::read(message)?)),
+        rtm::NEWLINK | rtm::DELLINK => Some(Event::Link(link::read(message)?.name?)),
+        rtm::NEWROUTE if own => None,
+        rtm::NEWROUTE | rtm::DELROUTE => Some(Event::Route(route::read(message)?)),
+        rtm::NEWNEIGH if own => None,
+        rtm::NEWNEIGH => neighbour::read_any(message).map(|(n, permanent)| Event::NeighbourSet(n, permanent)),
         rtm::DELNEIGH => Some(Event::NeighbourGone(neighbour::read(message)?)),
+        rtm::NEWADDR if own => None,
+        rtm::NEWADDR => Some(Event::AddressSet(address::read(message)?)),
         rtm::DELADDR => Some(Event::AddressGone(address::read(message)?)),
         rtm::NEWNETCONF => forwarding_off(message).map(Event::ForwardingOff),
         _ => None,
@@ -114,8 +124,11 @@ fn forwarding_off(message: &Message<'_>) -> Option<bool> {
 mod rtm {
     pub(super) const NEWLINK: u16 = 16;
     pub(super) const DELLINK: u16 = 17;
+    pub(super) const NEWADDR: u16 = 20;
     pub(super) const DELADDR: u16 = 21;
+    pub(super) const NEWROUTE: u16 = 24;
     pub(super) const DELROUTE: u16 = 25;
+    pub(super) const NEWNEIGH: u16 = 28;
     pub(super) const DELNEIGH: u16 = 29;
     pub(super) const NEWNETCONF: u16 = 80;
 }

@@ -58,6 +58,10 @@ impl Linux {
     /// Adds a change to the batch if it is one that batches; makes it at once otherwise.
     fn prepare(&mut self, batch: &mut Messages, change: &Change) -> Result<Prepared, Cause> {
         match change {
+            Change::Release(name) => {
+                let master = Some(0);
+                link::change(batch, index(name)?, &link::Change { master, ..link::Change::default() });
+            }
             Change::SetLink(name, wanted) => {
                 let master = wanted.master.as_ref().map(index).transpose()?;
                 let mac = Some(wanted.mac);

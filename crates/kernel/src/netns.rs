@@ -257,9 +257,26 @@ pub fn index_of(name: &str) -> Option<u32> {
     (index != 0).then_some(index)
 }
 
+/// The name of an interface in the calling thread's namespace.
+#[must_use]
+pub fn name_of(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the kernel writes at most IF_NAMESIZE bytes, which `name` has, the last of them NUL.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let text = std::ffi::CStr::from_bytes_until_nul(&name).ok()?.to_str().ok()?;
+    (!found.is_null()).then(|| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_and_its_name_agree() {
+        let other = Netns::anonymous().unwrap();
+        other.run(|| assert_eq!(index_of("lo").and_then(name_of).as_deref(), Some("lo"))).unwrap();
+        other.run(|| assert_eq!((index_of("eth0"), name_of(4711)), (None, None))).unwrap();
+    }
 
     #[test]
     fn other_files_are_refused() {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use weft_dataplane::{network, render_workload};
+use weft_kernel::ours;
 use weft_model::{AttachmentId, Mode, Network, NetworkId};
 
 use crate::reach::cases;
@@ -75,7 +76,7 @@ proptest! {
         let alias = network::alias(&network);
         prop_assert!(alias.len() < 256, "{} bytes", alias.len()); // IFALIASZ, with its NUL
         prop_assert_eq!(network::read_alias(&alias), Some(network));
-        prop_assert_eq!(weft_kernel::ours::read_wire_alias(&alias), None);
+        prop_assert_eq!(ours::read_wire_alias(&alias), None);
     }
 
     #[test]
@@ -85,14 +86,14 @@ proptest! {
     ) {
         let (Ok(ifname), Ok(container)) = (ifname.parse(), container.parse()) else { return Ok(()) };
         let id = AttachmentId { network: network.parse().unwrap(), container, ifname };
-        let alias = weft_kernel::ours::wire_alias(&id, inode);
+        let alias = ours::wire_alias(&id, inode);
         prop_assert!(alias.len() < 256, "{} bytes", alias.len());
-        prop_assert_eq!(weft_kernel::ours::read_wire_alias(&alias), Some((id, inode)));
+        prop_assert_eq!(ours::read_wire_alias(&alias), Some((id, inode)));
         prop_assert_eq!(network::read_alias(&alias), None);
     }
 
     #[test]
     fn reading_an_alias_never_panics(text in ".{0,256}") {
-        let _ = (weft_kernel::ours::read_wire_alias(&text), network::read_alias(&text));
+        let _ = (ours::read_wire_alias(&text), network::read_alias(&text));
     }
 }

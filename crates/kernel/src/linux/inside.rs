@@ -42,11 +42,21 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     for (ip, mac) in &inside.neighbours {
         neighbour::set(&mut messages, index, *ip, *mac);
     }
+    let before_routes = messages.len();
     for wanted in &inside.routes {
         route::add(&mut messages, &described(wanted, index));
     }
-    for answer in socket.transact(&messages)? {
-        answer?;
+    for (at, answer) in socket.transact(&messages)?.into_iter().enumerate() {
+        match (answer, at.checked_sub(before_routes).and_then(|at| inside.routes.get(at))) {
+            // Configured before, by an agent that did not live to say so.
+            (Err(refusal), Some(wanted)) if refusal.errno == libc::EEXIST => {
+                let here = socket.dump(&route::list(), |all: &mut Vec<_>, m| all.extend(route::read(m)))?;
+                if !here.iter().any(|r| leads(r, wanted, index)) {
+                    return Err(refusal.into());
+                }
+            }
+            (answer, _) => answer?,
+        }
     }
     inside.addresses.iter().filter(|a| a.addr().is_ipv6()).try_for_each(|a| settle(&mut socket, inside, *a))
 }
@@ -128,10 +138,7 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
 
     let here = socket.dump(&route::list(), |all: &mut Vec<_>, m| all.extend(route::read(m)))?;
     for wanted in &inside.routes {
-        let same = |r: &route::Described| {
-            r.destination == wanted.destination && r.gateway == Some(wanted.gateway) && r.index == found.index
-        };
-        if !here.iter().any(same) {
+        if !here.iter().any(|r| leads(r, wanted, found.index)) {
             wrong.push(format!("{name} lacks the route to {} via {}", wanted.destination, wanted.gateway));
         }
     }
@@ -148,6 +155,10 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
 /// What a workload calls itself on its own link is its own affair; the guard knows the one it may use.
 fn is_link_local(address: ipnet::IpNet) -> bool {
     matches!(address, ipnet::IpNet::V6(v6) if v6.addr().is_unicast_link_local())
+}
+
+fn leads(found: &route::Described, wanted: &InsideRoute, index: u32) -> bool {
+    (found.destination, found.gateway, found.index) == (wanted.destination, Some(wanted.gateway), index)
 }
 
 fn described(wanted: &InsideRoute, index: u32) -> route::Described {

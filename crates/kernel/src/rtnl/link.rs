@@ -127,7 +127,7 @@ pub struct Change<'a> {
     pub mac: Option<Mac>,
     /// Group.
     pub group: Option<u32>,
-    /// Index of the bridge to join; 0 leaves the present one.
+    /// Index of the bridge to join; 0 leaves the one it is in, `None` changes nothing.
     pub master: Option<u32>,
     /// Alias.
     pub alias: Option<&'a str>,
