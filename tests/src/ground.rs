@@ -90,7 +90,7 @@ impl Ground {
     /// If it is missing or fails.
     pub fn reference() -> Result<Ground> {
         let reference = Reference::new()?;
-        let mut party = || {
+        let party = || {
             let (namespace, addresses) = reference.attach()?;
             Party::new(namespace, addresses)
         };
@@ -195,13 +195,15 @@ impl Ground {
             }
         }
         for to in [IpAddr::V4(self.third.v4), IpAddr::V6(self.third.v6)] {
-            ping(self.victim.namespace.netns(), to, 56, SOON).with_context(|| format!("the victim lost {to}"))?;
+            ping(self.victim.namespace.netns(), to, 56, SOON)
+                .with_context(|| format!("the victim lost {to}"))?;
         }
         if let Some(scene) = self.scene() {
             let web = WebServer::start(scene.underlay.netns(), anywhere(0))?;
             for outside in [IpAddr::V4(OUTSIDE4), IpAddr::V6(OUTSIDE6)] {
                 let to = SocketAddr::new(outside, web.port());
-                get(self.victim.namespace.netns(), to, SOON).with_context(|| format!("the victim lost {to}"))?;
+                get(self.victim.namespace.netns(), to, SOON)
+                    .with_context(|| format!("the victim lost {to}"))?;
             }
         }
         Ok(())
@@ -221,16 +223,19 @@ pub fn stopped(make: impl Fn(&Ground) -> Attack) -> Result<()> {
         let ground = Ground::weft(mode)?;
         let scene = ground.scene().context("no agent here")?;
         let attack = make(&ground);
-        let count = |all: &[&str]| -> Result<u64> {
-            all.iter().map(|reason| Ok(scene.host.refused(reason)?)).sum()
-        };
+        let count =
+            |all: &[&str]| -> Result<u64> { all.iter().map(|reason| Ok(scene.host.refused(reason)?)).sum() };
         let before = count(attack.reasons)?;
         let through = ground.delivered(&attack)?;
         ensure!(through == 0, "{through} frames got through in mode {}", mode.as_str());
         let counted = count(attack.reasons)? - before;
         let sent = TIMES * u64::try_from(attack.frames.len())?;
         let status = scene.host.status()?.refused;
-        ensure!(attack.reasons.is_empty() || counted >= sent, "{counted} of {sent} counted in mode {}: {status:?}", mode.as_str());
+        ensure!(
+            attack.reasons.is_empty() || counted >= sent,
+            "{counted} of {sent} counted in mode {}: {status:?}",
+            mode.as_str()
+        );
         ground.all_is_well()?;
     }
     Ok(())

@@ -62,7 +62,8 @@ impl Reference {
             .envs([("CNI_COMMAND", "ADD"), ("CNI_IFNAME", "eth0"), ("CNI_PATH", REFERENCE_PLUGINS)])
             .env("CNI_CONTAINERID", namespace.container().as_str())
             .env("CNI_NETNS", namespace.path());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("no stdin")?.write_all(config.to_string().as_bytes())?;
         let output = child.wait_with_output()?;
         let words = String::from_utf8_lossy(&output.stdout);

@@ -58,7 +58,8 @@ impl PacketSocket {
         if rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))? == 0 {
             return Ok(None);
         }
-        let (filled, _) = rustix::io::retry_on_intr(|| net::recv(&self.fd, &mut *buffer, RecvFlags::empty()))?;
+        let (filled, _) =
+            rustix::io::retry_on_intr(|| net::recv(&self.fd, &mut *buffer, RecvFlags::empty()))?;
         Ok(Some(filled))
     }
 }

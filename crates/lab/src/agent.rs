@@ -33,8 +33,11 @@ impl Agent {
         let file = |source| Error::File { path: log.to_owned(), source };
         let out = File::options().append(true).create(true).open(log).map_err(file)?;
         command.stdin(Stdio::null()).stdout(out.try_clone().map_err(file)?).stderr(out);
-        let child = spawn(command)
-            .map_err(|source| Error::Program { what: "start", program: program.clone(), source })?;
+        let child = spawn(command).map_err(|source| Error::Program {
+            what: "start",
+            program: program.clone(),
+            source,
+        })?;
         let mut agent = Agent { node: node.to_owned(), program, log: log.to_owned(), child };
         let begin = Instant::now();
         loop {

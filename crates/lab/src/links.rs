@@ -143,7 +143,12 @@ impl Links {
     ///
     /// # Errors
     /// [`Error::NoLink`], [`Error::Netlink`], [`Error::Refused`].
-    pub fn set_route(&mut self, destination: IpNet, name: &str, gateway: Option<IpAddr>) -> Result<(), Error> {
+    pub fn set_route(
+        &mut self,
+        destination: IpNet,
+        name: &str,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), Error> {
         let index = self.link(name)?.index;
         let (source, protocol, mtu, metric) = (None, STATIC, None, None);
         let wanted = route::Described { destination, index, gateway, source, protocol, mtu, metric };

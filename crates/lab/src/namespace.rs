@@ -1,7 +1,7 @@
 //! Workloads by hand: a network namespace with nobody in it, attached through the agent's socket.
 
-use std::os::fd::AsRawFd;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use weft_kernel::netns::Netns;

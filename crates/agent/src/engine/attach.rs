@@ -1,6 +1,6 @@
 //! Attaching: from a wish to an interface in force, or to nothing at all.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weft_kernel::netns::{self, Netns};
@@ -12,7 +12,7 @@ use weft_plan::address::Wish;
 use weft_store::Write;
 
 use super::{Engine, no_network, random};
-use crate::{chain, clock, fault};
+use crate::{chain, clock, fault, host};
 
 const OPERATION: &str = "attach";
 
@@ -103,7 +103,7 @@ impl Engine {
             };
             allocated.map_err(Error::from)?
         } else {
-            self.assigned(&wish.assigned)?
+            self.assigned(wish)?
         };
         let elsewhere = |w: &&Workload| w.netns.inode == netns.inode() && w.default_route;
         Ok(Workload {
@@ -120,17 +120,33 @@ impl Engine {
         })
     }
 
-    /// Addresses that another IPAM gave out are taken as they are, but never twice.
-    fn assigned(&self, addresses: &[IpNet]) -> Result<Vec<IpNet>, Error> {
-        let held: BTreeSet<_> =
-            self.world.workloads.values().flat_map(|w| w.addresses.iter().map(IpNet::addr)).collect();
-        match addresses.iter().find(|a| held.contains(&a.addr())) {
-            Some(twice) => Err(Error::new(
-                ErrorKind::Exists,
-                format!("the delegated IPAM gave {twice}, which is in use"),
-            )),
-            None => Ok(addresses.to_vec()),
+    /// Addresses that another IPAM gave out are taken as they are, but never twice, and never those of
+    /// the host itself. What of them lies in the network's own pool is held there.
+    fn assigned(&mut self, wish: &Attach) -> Result<Vec<IpNet>, Error> {
+        let taken = host::addresses().map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
+        for given in &wish.assigned {
+            let address = given.addr();
+            let refuse = |kind, why: &str| {
+                let message = format!("the delegated IPAM gave {given}, which {why}");
+                Err(Error::new(kind, message).hint("correct its configuration"))
+            };
+            if !can_be_a_workloads(address) {
+                return refuse(ErrorKind::Invalid, "no workload can have");
+            }
+            if taken.contains(&address) {
+                return refuse(ErrorKind::Invalid, "is the host's own");
+            }
+            let holds = |w: &&Workload| w.addresses.iter().any(|a| a.addr() == address);
+            if let Some(holder) = self.world.workloads.values().find(holds) {
+                return refuse(ErrorKind::Exists, &format!("belongs to {}", holder.id));
+            }
         }
+        let pools = self.addresses(&wish.id.network)?;
+        let own = pools.own(&wish.assigned);
+        if !own.is_empty() {
+            pools.restore(&wish.id, &own).map_err(Error::from)?;
+        }
+        Ok(wish.assigned.clone())
     }
 
     fn free_name(&self, name: &IfName) -> Result<IfName, Error> {
@@ -205,7 +221,7 @@ impl Engine {
             (planned.device.clone(), mac)
         });
         let gateway = |address: &IpNet| {
-            let same = |g: &&(std::net::IpAddr, Mac)| g.0.is_ipv4() == address.addr().is_ipv4();
+            let same = |g: &&(IpAddr, Mac)| g.0.is_ipv4() == address.addr().is_ipv4();
             planned.gateways.iter().find(same).map(|g| g.0)
         };
         let with_gateway =
@@ -221,6 +237,16 @@ impl Engine {
             commands: Vec::new(),
         }
     }
+}
+
+/// Whether an address is one that packets between hosts bear.
+fn can_be_a_workloads(address: IpAddr) -> bool {
+    let nowhere = address.is_unspecified() || address.is_loopback() || address.is_multicast();
+    let narrow = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
+    };
+    !nowhere && !narrow
 }
 
 fn exists(error: &ChangeError) -> bool {

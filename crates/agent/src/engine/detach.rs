@@ -39,7 +39,7 @@ impl Engine {
         if let Err(error) = self.record(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]) {
             if let Some(workload) = removed {
                 if let Some(addresses) = self.addresses.get_mut(&id.network) {
-                    let _ = addresses.restore(id, &workload.addresses);
+                    let _ = addresses.restore(id, &addresses.own(&workload.addresses));
                 }
                 self.insert(workload);
             }

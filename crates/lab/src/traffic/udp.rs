@@ -26,7 +26,12 @@ pub fn udp(netns: &Netns, address: SocketAddr) -> io::Result<UdpSocket> {
 ///
 /// # Errors
 /// Those of the socket; `WouldBlock` if no answer came within `patience`.
-pub fn exchange(socket: &UdpSocket, to: SocketAddr, payload: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+pub fn exchange(
+    socket: &UdpSocket,
+    to: SocketAddr,
+    payload: &[u8],
+    patience: Duration,
+) -> io::Result<Vec<u8>> {
     socket.set_read_timeout(Some(patience))?;
     socket.send_to(payload, to)?;
     let mut buffer = vec![0; 65_536];
