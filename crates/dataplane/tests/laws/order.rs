@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use weft_dataplane::{Wanted, steps, sync};
 use weft_kernel::nft::Tables;
-use weft_kernel::{FakeKernel, Kernel};
+use weft_kernel::{Change, FakeKernel, Kernel};
 use weft_model::IfName;
 
 use crate::reach::{canonicalise, cases, mended};
@@ -72,6 +72,21 @@ proptest! {
             }
             kernel.reap();
         }
+    }
+
+    #[test]
+    fn no_wire_is_opened_whose_guard_was_refused(u in universe(), choice in choice()) {
+        let (wires, wanted) = (u.wires(), u.wanted(&choice));
+        let mut rules = wanted.state.tables.clone();
+        canonicalise(&mut rules);
+        let mut kernel = u.kernel();
+        let found = kernel.read(&[]).unwrap();
+        let at = steps(&wanted, &found).iter().position(|s| matches!(s, Change::InstallRules(_)));
+        kernel.refuses.extend(at);
+        let report = sync(&mut kernel, &wanted).unwrap();
+        prop_assert!(at.is_none() || report.refused.len() == 1, "{:?}", report.refused);
+        guarded(&kernel, &wires, &rules)?;
+        mended(&mut kernel, &wanted)?;
     }
 
     #[test]
