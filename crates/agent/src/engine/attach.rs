@@ -90,6 +90,7 @@ impl Engine {
         let network =
             self.world.networks.get(&wish.id.network).ok_or_else(|| no_network(&wish.id.network))?;
         let mtu = self.plan.networks[&network.name].mtu;
+        self.unshared(wish)?;
         let host_end = match &wish.host_ifname {
             Some(name) => self.free_name(name)?,
             None => fresh_host_end(),
@@ -147,6 +148,22 @@ impl Engine {
             pools.restore(&wish.id, &own).map_err(Error::from)?;
         }
         Ok(wish.assigned.clone())
+    }
+
+    /// On a segment an Ethernet address belongs to one: two with the same would take each other's packets.
+    fn unshared(&self, wish: &Attach) -> Result<(), Error> {
+        let Some(mac) = wish.mac else { return Ok(()) };
+        let Some(network) = self.plan.networks.get(&wish.id.network).filter(|n| n.mode == Mode::Bridge) else {
+            return Ok(());
+        };
+        let mut others = self.plan.workloads.values().filter(|w| w.network == network.id);
+        let holder = match others.find(|w| w.mac == mac || w.host_mac == mac) {
+            Some(other) => other.id.to_string(),
+            None if network.device_mac == mac => format!("the bridge {}", network.device),
+            None => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Exists, format!("the Ethernet address {mac} belongs to {holder}"))
+            .hint("ask for another, or for none: weft chooses one that is free"))
     }
 
     fn free_name(&self, name: &IfName) -> Result<IfName, Error> {
