@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -106,14 +106,20 @@ impl Host {
         let script = format!("exec /opt/weft/weft agent >>{LOG} 2>&1");
         let mut command = self.sandbox.command("sh");
         command.args(["-c", &script]).envs(environment.iter().copied());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         // nsenter forks to enter the process namespace; its only child becomes the agent.
         let children = format!("/proc/{0}/task/{0}/children", child.id());
         let pid = wait::until("the agent's process", wait::LONG, || {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Err(anyhow::anyhow!(
+                    "the agent ended at once: {status}\n{}",
+                    tail(&self.sandbox.path(LOG))
+                )));
+            }
             let numbers = std::fs::read_to_string(&children)?;
             let number = numbers.split_whitespace().next().context("no process yet")?;
-            Pid::from_raw(number.parse()?).context("no process number")
-        })?;
+            Pid::from_raw(number.parse()?).context("no process number").map(Ok)
+        })??;
         Ok(Agent { child, pid, log: self.sandbox.path(LOG) })
     }
 
@@ -405,9 +411,7 @@ impl Agent {
     /// The last 40 lines of what the host's agents have said.
     #[must_use]
     pub fn log(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        tail(&self.log)
     }
 }
 
@@ -415,4 +419,10 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn tail(log: &Path) -> String {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
