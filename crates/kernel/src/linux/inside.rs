@@ -20,8 +20,9 @@ pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
     let netns = open(inside)?;
     let _inside = netns.enter()?;
     // Settings first: the kernel acts on some of them in the moment the interface comes up.
+    let mut settings = sysctl::Writer::default();
     for (key, value) in &inside.sysctls {
-        sysctl::write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
+        settings.write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
     }
     let index = index(&inside.ifname)?;
     let up = link::Change { up: Some(true), ..link::Change::default() };
