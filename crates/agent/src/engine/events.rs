@@ -3,6 +3,7 @@
 
 use weft_kernel::netns::index_of;
 use weft_kernel::ours::ROUTE_PROTOCOL;
+use weft_kernel::rtnl::link::Described;
 use weft_model::IfName;
 use weft_plan::{NetworkPlan, WorkloadPlan};
 
@@ -11,11 +12,11 @@ use crate::watch::Event;
 
 impl Engine {
     /// Whether one of these events took away or changed something that the plan wants.
-    pub(crate) fn matters(&self, events: &[Event]) -> bool {
+    pub(crate) fn matters(&mut self, events: &[Event]) -> bool {
         events.iter().any(|event| self.touches_plan(event))
     }
 
-    fn touches_plan(&self, event: &Event) -> bool {
+    fn touches_plan(&mut self, event: &Event) -> bool {
         match event {
             Event::Rules => true,
             Event::Link(link, gone) => {
@@ -26,7 +27,11 @@ impl Engine {
                     (None, Some(device)) => device.mtu,
                     (None, None) => return false,
                 };
-                *gone || !link.up || link.mtu != wanted_mtu
+                let as_wanted = |link: &Described| link.up && link.mtu == wanted_mtu;
+                // An event tells of the past: an attach waits for nobody, and the events of its wire's
+                // birth (down, then up) are read when it is finished. Only the present calls for a repair.
+                *gone
+                    || !as_wanted(link) && !matches!(self.kernel.link(name), Ok(Some(now)) if as_wanted(&now))
             }
             Event::RouteGone(route) => {
                 let to = route.destination.addr();
