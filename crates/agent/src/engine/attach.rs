@@ -153,7 +153,8 @@ impl Engine {
     /// On a segment an Ethernet address belongs to one: two with the same would take each other's packets.
     fn unshared(&self, wish: &Attach) -> Result<(), Error> {
         let Some(mac) = wish.mac else { return Ok(()) };
-        let Some(network) = self.plan.networks.get(&wish.id.network).filter(|n| n.mode == Mode::Bridge) else {
+        let Some(network) = self.plan.networks.get(&wish.id.network).filter(|n| n.mode == Mode::Bridge)
+        else {
             return Ok(());
         };
         let mut others = self.plan.workloads.values().filter(|w| w.network == network.id);

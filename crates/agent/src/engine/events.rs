@@ -31,12 +31,14 @@ impl Engine {
                 // Of whatever protocol: a route that somebody sets to a workload takes the place of ours.
                 let to = route.destination;
                 let is_host = to.prefix_len() == to.max_prefix_len();
-                is_host && self.plan.workloads.values().any(|w| w.addresses.iter().any(|a| a.addr() == to.addr()))
+                is_host
+                    && self.plan.workloads.values().any(|w| w.addresses.iter().any(|a| a.addr() == to.addr()))
             }
             Event::NeighbourSet(set, permanent) => {
                 let Some(name) = name(set.index) else { return false };
                 let wire = self.wire(&name).filter(|w| w.mode == Mode::Routed);
-                let wanted = wire.filter(|w| w.addresses.iter().any(|a| a.addr() == set.address)).map(|w| w.mac);
+                let wanted =
+                    wire.filter(|w| w.addresses.iter().any(|a| a.addr() == set.address)).map(|w| w.mac);
                 match wanted {
                     Some(mac) => !permanent || set.mac != Some(mac),
                     None => *permanent && (self.wire(&name).is_some() || self.device(&name).is_some()),

@@ -29,8 +29,9 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
         return Err(Cause::NotOurs(inside.ifname.clone()));
     }
     // Settings first: the kernel acts on some of them in the moment the interface comes up.
+    let mut settings = sysctl::Writer::default();
     for (key, value) in &inside.sysctls {
-        sysctl::write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
+        settings.write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
     }
     let up = link::Change { up: Some(true), ..link::Change::default() };
     let mut messages = Messages::default();
