@@ -141,25 +141,6 @@ fn foreign_addresses_are_refused(case: Case) -> Result<()> {
     Ok(())
 }
 
-/// And of Ethernet addresses on a segment: no wish takes another's, the bridge's or a port's.
-#[test]
-fn foreign_ethernet_addresses_are_refused() -> Result<()> {
-    let scene = Scene::new()?;
-    let network = scene.network(1, Case { mode: Mode::Bridge, families: Families::Dual })?;
-    let other = scene.workload(&network)?;
-    let namespace = Namespace::new()?;
-    let bridge = other.attached.bridge.as_ref().context("no bridge")?.1;
-    for mac in [other.attached.mac, other.attached.host_mac, bridge] {
-        let mut wish = namespace.wish(&network, "eth0")?;
-        wish.mac = Some(mac);
-        refused(&scene, &namespace, wish, &[ErrorKind::Exists])?;
-    }
-    let mut wish = namespace.wish(&network, "eth0")?;
-    wish.mac = Some("02:00:00:00:00:77".parse()?);
-    Namespace::attach_as(&scene.host, wish)?;
-    Ok(())
-}
-
 /// Row 17 again: another IPAM is believed, but not when it gives away what is not its to give.
 #[test]
 fn another_ipam_cannot_give_what_is_the_hosts() -> Result<()> {
