@@ -201,13 +201,8 @@ impl Engine {
         let _ = self.kernel.reap();
         self.remove(&planned.id);
         self.give_back(&planned.id);
-        if let Err(error) = self.record(vec![Write::RemoveWorkload {
-            id: planned.id.clone(),
-            freed: Vec::new(),
-            at: clock::now(),
-        }]) {
-            tracing::warn!(%error, "failed to record that an attach was undone");
-        }
+        let id = planned.id.clone();
+        self.record_removal(Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() });
     }
 
     /// Frees addresses that nobody has used.

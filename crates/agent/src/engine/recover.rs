@@ -59,6 +59,7 @@ impl Engine {
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             unwritten: BTreeSet::new(),
+            owed: Vec::new(),
             store,
             kernel,
             reaper,
