@@ -1,10 +1,12 @@
 //! The workload's side: settings, addresses, neighbours and routes in its namespace; and the check of them.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use weft_model::IfName;
 
-use super::wire::open;
+use super::wire::{PATIENCE, open};
 use crate::change::Cause;
 use crate::netlink::{Family, Messages, Socket};
 use crate::netns;
@@ -38,8 +40,29 @@ pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
     for wanted in &inside.routes {
         route::add(&mut messages, &described(wanted, index));
     }
-    for answer in Socket::open(Family::Route)?.transact(&messages)? {
+    let mut socket = Socket::open(Family::Route)?;
+    for answer in socket.transact(&messages)? {
         answer?;
+    }
+    inside.addresses.iter().try_for_each(|to| wait_until_local(&mut socket, inside, to.addr()))
+}
+
+/// A new IPv6 address does not count yet when the kernel has acknowledged it: its local route is made by
+/// a worker (net/ipv6/addrconf.c `addrconf_dad_start`, also where there is no detection of duplicates), and
+/// packets that arrive before are dropped. Mostly it is there already.
+fn wait_until_local(socket: &mut Socket, inside: &Inside, address: IpAddr) -> Result<(), Cause> {
+    if address.is_ipv4() {
+        return Ok(());
+    }
+    let mut request = Messages::default();
+    route::get(&mut request, address);
+    let deadline = Instant::now() + PATIENCE;
+    // Refused while there is no route to it at all.
+    while !socket.dump(&request, |local: &mut bool, m| *local |= route::is_local(m)).unwrap_or(false) {
+        if Instant::now() > deadline {
+            return Err(Cause::NotOperational(inside.ifname.clone()));
+        }
+        std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
 }

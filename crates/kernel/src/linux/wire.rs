@@ -12,7 +12,7 @@ use crate::rtnl::link;
 use crate::state::{Inside, Link};
 
 /// How long both ends may take to become operational once they are up; microseconds are usual.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Linux {
     pub(super) fn create_wire(&mut self, name: &IfName, wanted: &Link, inside: &Inside) -> Result<(), Cause> {

@@ -97,6 +97,23 @@ pub fn list() -> Messages {
     messages
 }
 
+/// Asks which way a packet to `address` would take.
+pub fn get(messages: &mut Messages, address: IpAddr) {
+    let mut header = [0; HEADER];
+    header[0] = family(address);
+    header[1] = IpNet::from(address).prefix_len();
+    messages.push(libc::RTM_GETROUTE, REQUEST | ACK, &header, |a| {
+        a.ip(libc::RTA_DST, address);
+    });
+}
+
+/// Whether an answer to [`get`] says that the address is the namespace's own.
+#[must_use]
+pub fn is_local(message: &Message<'_>) -> bool {
+    message.kind == libc::RTM_NEWROUTE
+        && message.structure::<HEADER>().is_some_and(|h| h[7] == libc::RTN_LOCAL)
+}
+
 /// Reads a unicast route of the main table that leaves by one interface.
 #[must_use]
 pub fn read(message: &Message<'_>) -> Option<Described> {
