@@ -39,6 +39,8 @@ pub(crate) struct Engine {
     host_ends: BTreeMap<IfName, AttachmentId>,
     /// Finished attachments whose record still says pending: written along with the next change.
     unwritten: BTreeSet<AttachmentId>,
+    /// Removals that could not be recorded when they were made: written before anything else is.
+    owed: Vec<Write>,
     store: Embedded,
     kernel: Linux,
     reaper: Sender<Retired>,
@@ -63,23 +65,42 @@ impl Engine {
     }
 
     /// Records changes of the world, and along with them which attachments were finished since.
-    fn record(&mut self, mut writes: Vec<Write>) -> Result<(), Error> {
+    fn record(&mut self, writes: Vec<Write>) -> Result<(), Error> {
         let finished = std::mem::take(&mut self.unwritten);
         let finished_workloads = finished.iter().filter_map(|id| self.world.workloads.get(id));
-        writes.extend(finished_workloads.map(|w| Write::PutWorkload(Box::new(w.clone()))));
-        let result = self.store.commit(&writes);
+        let owed = std::mem::take(&mut self.owed);
+        let mut all = owed.clone();
+        all.extend(writes);
+        all.extend(finished_workloads.map(|w| Write::PutWorkload(Box::new(w.clone()))));
+        let result = self.store.commit(&all);
         if result.is_err() {
             self.unwritten.extend(finished);
+            self.owed = owed;
         }
         result.map_err(|e| storage(&e))
     }
 
-    /// Writes down what was finished, if anything is left to write.
+    /// Records that an attachment is no more. Where that is not possible it is owed: whatever is gone from
+    /// the kernel must not come back because a disk is full, and no record that is written later can
+    /// overtake it.
+    fn record_removal(&mut self, removal: Write) {
+        if let Err(error) = self.record(vec![removal.clone()]) {
+            tracing::warn!(%error, "failed to record a removal; it is done and will be recorded later");
+            self.owed.push(removal);
+        }
+    }
+
+    /// Whether removals wait for storage that can be written.
+    pub(crate) fn is_owing(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Writes down what was finished or is owed, if anything is left to write.
     pub(crate) fn settle(&mut self) {
-        if !self.unwritten.is_empty()
+        if !(self.unwritten.is_empty() && self.owed.is_empty())
             && let Err(error) = self.record(Vec::new())
         {
-            tracing::warn!(%error, "failed to record finished attachments");
+            tracing::warn!(%error, "failed to record what was done before");
         }
     }
 

@@ -1,9 +1,10 @@
 //! Facts about this host that the plan needs: what the uplink carries, who learns from routers, what is taken.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use weft_kernel::netlink::{Error, Family, Socket};
+use weft_kernel::netlink::{Error, Family, Message, Socket};
 use weft_kernel::ours::{ROUTE_PROTOCOL, is_ours};
 use weft_kernel::rtnl::{address, link, route};
 use weft_kernel::state::Sysctl;
@@ -53,6 +54,18 @@ pub(crate) fn facts() -> Result<Facts, Error> {
 
     let names = others().filter_map(|l| l.name.clone());
     Ok(Facts { mtu: mtu.unwrap_or(ETHERNET), learning_links: learning(names), taken })
+}
+
+/// All addresses of the calling thread's namespace.
+///
+/// # Errors
+/// When netlink fails.
+pub(crate) fn addresses() -> Result<BTreeSet<IpAddr>, Error> {
+    let mut socket = Socket::open(Family::Route)?;
+    let gather = |all: &mut BTreeSet<IpAddr>, m: &Message<'_>| {
+        all.extend(address::read(m).map(|a| a.address.addr()));
+    };
+    socket.dump(&address::list(), gather)
 }
 
 fn learning(links: impl Iterator<Item = IfName>) -> BTreeSet<IfName> {

@@ -134,6 +134,8 @@ fn spawn(
 /// Makes a folder that only root can look into; refuses a link in its place (BAR.md, security row 18).
 fn private_folder(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
+        // Only where it is needed: a folder that cannot be written keeps no agent from starting.
+        Ok(found) if found.is_dir() && found.permissions().mode() & 0o777 == 0o700 => Ok(()),
         Ok(found) if found.is_dir() => fs::set_permissions(path, fs::Permissions::from_mode(0o700)),
         Ok(_) => Err(io::Error::new(io::ErrorKind::NotADirectory, "it is a link or a file, not a folder")),
         Err(_) => DirBuilder::new().recursive(true).mode(0o700).create(path),

@@ -128,8 +128,7 @@ fn serve_one(crew: &Crew, stream: &UnixStream) {
 fn talk(agent: &Arc<Agent>, stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
-    if !credentials.uid.is_root() {
+    if weft_kernel::peer::uid(stream)? != 0 {
         let error = Error::new(ErrorKind::Invalid, "only root may speak to the agent");
         return answer(stream, &Reply::Error(error));
     }
@@ -164,9 +163,9 @@ fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
     let done = |commands: Vec<String>| Reply::Done { commands };
     let result = match request {
         Request::Attach(wish) => engine.attach(&wish).map(|a| Reply::Attached(Box::new(a))),
-        Request::Detach(request) => engine.detach(&request).map(done),
+        Request::Detach(request) => Ok(done(engine.detach(&request))),
         Request::Check(request) => engine.check(&request).map(Reply::Checked),
-        Request::Collect(request) => engine.collect(&request).map(Reply::Collected),
+        Request::Collect(request) => Ok(Reply::Collected(engine.collect(&request))),
         Request::Ready { network } => engine.ready(&network).map(|()| done(Vec::new())),
         Request::NetworkCreate(spec) => engine.network_create(&spec).map(|n| Reply::Network(Box::new(n))),
         Request::NetworkRemove { name, explain } => engine.network_remove(&name, explain).map(done),

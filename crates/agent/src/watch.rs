@@ -15,8 +15,8 @@ use weft_kernel::rtnl::{address, link, neighbour, route};
 use crate::agent::Agent;
 use crate::chain;
 
-/// Multicast groups of linux/rtnetlink.h: link, neighbour, IPv4 and IPv6 addresses and routes.
-const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// Multicast groups of linux/rtnetlink.h: link, neighbour, IPv4 and IPv6 addresses, routes and settings.
+const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
 /// Room for the events of a thousand links that vanish at once.
 const ROOM: i32 = 4 << 20;
 
@@ -36,13 +36,19 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A link went away, or its description changed.
-    Link(link::Described, bool),
-    /// A route was deleted.
-    RouteGone(route::Described),
+    Link(weft_model::IfName),
+    /// A route was deleted, or set by another hand.
+    Route(route::Described),
     /// A neighbour was deleted.
     NeighbourGone(neighbour::Described),
+    /// A neighbour was set by another hand, or learnt; whether it is permanent.
+    NeighbourSet(neighbour::Described, bool),
     /// An address was deleted.
     AddressGone(address::Described),
+    /// An interface was given an address by another hand.
+    AddressSet(address::Described),
+    /// Forwarding was switched off for all interfaces; whether of IPv4.
+    ForwardingOff(bool),
     /// One of weft's tables was changed by another hand.
     Rules,
 }
@@ -70,7 +76,7 @@ impl Watch {
             for _ in 0..PACKETS {
                 let [route_ready, netfilter_ready] = self.ready(Some(&Timespec::default()));
                 if route_ready {
-                    let result = self.route.receive(|m| events.extend(read(&m)));
+                    let result = self.route.receive(|m| events.extend(read(&m, ours.contains(&m.port))));
                     lost(agent, result);
                 }
                 if netfilter_ready {
@@ -110,23 +116,40 @@ fn lost(agent: &Arc<Agent>, result: Result<(), Error>) {
     }
 }
 
-fn read(message: &Message<'_>) -> Option<Event> {
+/// `own` events say what the agent itself has done; what it sets is as it should be.
+fn read(message: &Message<'_>, own: bool) -> Option<Event> {
     match message.kind {
-        k if k == rtm::NEWLINK || k == rtm::DELLINK => {
-            Some(Event::Link(link::read(message)?, k == rtm::DELLINK))
-        }
-        rtm::DELROUTE => Some(Event::RouteGone(route::read(message)?)),
+        rtm::NEWLINK | rtm::DELLINK => Some(Event::Link(link::read(message)?.name?)),
+        rtm::NEWROUTE if own => None,
+        rtm::NEWROUTE | rtm::DELROUTE => Some(Event::Route(route::read(message)?)),
+        rtm::NEWNEIGH if own => None,
+        rtm::NEWNEIGH => neighbour::read_any(message).map(|(n, permanent)| Event::NeighbourSet(n, permanent)),
         rtm::DELNEIGH => Some(Event::NeighbourGone(neighbour::read(message)?)),
+        rtm::NEWADDR if own => None,
+        rtm::NEWADDR => Some(Event::AddressSet(address::read(message)?)),
         rtm::DELADDR => Some(Event::AddressGone(address::read(message)?)),
+        rtm::NEWNETCONF => forwarding_off(message).map(Event::ForwardingOff),
         _ => None,
     }
+}
+
+/// Reads a change of settings (linux/netconf.h): a byte of family, the interface (-1 is all), forwarding.
+fn forwarding_off(message: &Message<'_>) -> Option<bool> {
+    const ALL: u32 = u32::MAX;
+    let value = |kind: u16| message.attributes(4).find(|a| a.kind == kind).and_then(|a| a.u32());
+    let [family] = message.structure()?;
+    (value(1) == Some(ALL) && value(2) == Some(0)).then_some(i32::from(family) == 2) // AF_INET
 }
 
 /// Message types of linux/rtnetlink.h.
 mod rtm {
     pub(super) const NEWLINK: u16 = 16;
     pub(super) const DELLINK: u16 = 17;
+    pub(super) const NEWADDR: u16 = 20;
     pub(super) const DELADDR: u16 = 21;
+    pub(super) const NEWROUTE: u16 = 24;
     pub(super) const DELROUTE: u16 = 25;
+    pub(super) const NEWNEIGH: u16 = 28;
     pub(super) const DELNEIGH: u16 = 29;
+    pub(super) const NEWNETCONF: u16 = 80;
 }

@@ -32,7 +32,7 @@ containers to weft networks; it is not meant to be run by hand.
   3. To see whether it would work:
      echo '{\"cniVersion\":\"1.1.0\",\"name\":\"weft\",\"type\":\"weft\"}' | CNI_COMMAND=STATUS /opt/cni/bin/weft
 
-For a container by hand: weft run. For the state of this host: weft status.
+For a namespace by hand: weft attach. For the state of this host: weft status.
 ";
 
 /// Does what the environment and stdin ask for, and says so on stdout.

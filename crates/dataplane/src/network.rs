@@ -2,10 +2,12 @@
 
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use weft_kernel::ours::device_group;
 use weft_kernel::state::{Kind, Link, State, Sysctl};
 use weft_model::{Mode, Network, NetworkId};
 use weft_plan::NetworkPlan;
+use weft_plan::attach::GATEWAY6;
 
 /// The first word of a network device's alias; the number is the format's version.
 const ALIAS: &str = "weft1net";
@@ -25,6 +27,13 @@ pub fn render(network: &NetworkPlan, state: &mut State) {
     state.links.insert(device.clone(), link);
     state.addresses.extend(network.gateways.iter().map(|g| (device.clone(), *g)));
     let ipv6 = network.subnets.iter().any(|s| s.addr().is_ipv6());
+    // Without a link-local address the kernel cannot ask for neighbours on behalf of packets that it
+    // forwards (net/ipv6/ndisc.c `ndisc_send_ns`), so that no answer from outside would get in. Not left
+    // to the kernel, which makes one only when it has seen a carrier: up to a second after the first attach.
+    if ipv6 && network.mode == Mode::Bridge {
+        let link_local = IpNet::new(GATEWAY6, 64).expect("64 is a valid prefix length");
+        state.addresses.insert((device.clone(), link_local));
+    }
     state.sysctls.extend(host_settings(device, ipv6));
 }
 

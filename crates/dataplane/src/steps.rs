@@ -105,6 +105,9 @@ fn links(wanted: &Wanted, found: &State, steps: &mut Vec<Change>) -> BTreeSet<If
             fresh.insert(name.clone());
             create(wanted, name, link, steps);
         }
+        if link.master.is_none() && present.is_some_and(|f| f.master.is_some()) {
+            steps.push(Change::Release(name.clone()));
+        }
         if present.is_none_or(|f| !same(link, f)) {
             steps.push(Change::SetLink(name.clone(), link.clone()));
         }

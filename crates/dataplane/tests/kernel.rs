@@ -1,5 +1,7 @@
 //! The rendered state and the real kernel: what is applied is read back, and what is taken away is gone.
 
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use std::collections::BTreeMap;
 
 use weft_dataplane::{Wanted, render, steps, sync};

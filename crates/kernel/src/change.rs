@@ -28,6 +28,8 @@ pub enum Change {
     CreateWire(IfName, Link, Box<Inside>),
     /// Writes a setting of one interface.
     SetLinkSysctl(Sysctl, String),
+    /// Takes a link out of the bridge that somebody has put it into.
+    Release(IfName),
     /// Makes an existing link as described (address, MTU, group, bridge, up or down).
     SetLink(IfName, Link),
     /// Gives an interface an address.
@@ -64,25 +66,26 @@ impl Change {
             Change::CreateBridge(..) => 2,
             Change::CreateWire(..) => 3,
             Change::SetLinkSysctl(..) => 4,
-            Change::SetLink(..) => 5,
-            Change::AddAddress(..) => 6,
-            Change::SetNeighbour(..) => 7,
-            Change::SetRoute(..) => 8,
-            Change::Configure(..) => 9,
-            Change::Finish(..) => 10,
-            Change::DeleteRoute(..) => 11,
-            Change::DeleteNeighbour(..) => 12,
-            Change::DeleteAddress(..) => 13,
-            Change::Retire(..) => 14,
-            Change::DeleteLink(..) => 15,
-            Change::RemoveRules(..) => 16,
+            Change::Release(..) => 5,
+            Change::SetLink(..) => 6,
+            Change::AddAddress(..) => 7,
+            Change::SetNeighbour(..) => 8,
+            Change::SetRoute(..) => 9,
+            Change::Configure(..) => 10,
+            Change::Finish(..) => 11,
+            Change::DeleteRoute(..) => 12,
+            Change::DeleteNeighbour(..) => 13,
+            Change::DeleteAddress(..) => 14,
+            Change::Retire(..) => 15,
+            Change::DeleteLink(..) => 16,
+            Change::RemoveRules(..) => 17,
         }
     }
 
     /// Whether it takes something away that is already gone when its interface is.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        self.rank() >= 11
+        self.rank() >= 12
     }
 }
 
@@ -125,6 +128,9 @@ pub enum Cause {
     /// There is no such interface.
     #[error("there is no interface {0}")]
     NoLink(IfName),
+    /// An interface of a workload's is not the end of the wire that is to be configured.
+    #[error("the interface {0} in the namespace was made by somebody else")]
+    NotOurs(IfName),
     /// A setting could not be written.
     #[error("failed to write /proc/sys/{key}")]
     Sysctl {
@@ -135,8 +141,11 @@ pub enum Cause {
         source: std::io::Error,
     },
     /// A wire did not come up.
-    #[error("the wire {0} does not carry packets a second after both ends were set up")]
+    #[error("the wire {0} does not carry packets, seconds after both ends were set up")]
     NotOperational(IfName),
+    /// The kernel's worker did not get round to an address.
+    #[error("the address {0} does not count inside ten seconds after it was set: is the host overloaded?")]
+    NotLocal(IpAddr),
     /// A fault point stopped it (tests only).
     #[error("stopped by the fault point {0}")]
     Fault(String),

@@ -98,6 +98,10 @@ impl FakeKernel {
                 self.host.links.insert(name.clone(), born);
             }
             Change::CreateWire(name, link, inside) => self.create_wire(name, link, inside)?,
+            Change::Release(name) => {
+                self.present(name)?;
+                self.host.links.entry(name.clone()).and_modify(|l| l.master = None);
+            }
             Change::SetLink(name, link) => {
                 self.present(name)?;
                 if let Some(master) = &link.master {
@@ -106,9 +110,12 @@ impl FakeKernel {
                 if !link.up {
                     self.strip(name);
                 }
-                let before = self.host.links.get(name).and_then(|l| l.alias.clone());
-                let alias = if link.kind == Kind::Bridge { link.alias.clone() } else { before };
-                self.host.links.insert(name.clone(), Link { alias, ..link.clone() });
+                let before = self.host.links.get(name).cloned();
+                let (alias, master) = before.map(|l| (l.alias, l.master)).unwrap_or_default();
+                let alias = if link.kind == Kind::Bridge { link.alias.clone() } else { alias };
+                // Linux too leaves a link in its bridge where no other is named.
+                let master = link.master.clone().or(master);
+                self.host.links.insert(name.clone(), Link { alias, master, ..link.clone() });
             }
             Change::AddAddress(name, address) => {
                 self.present(name)?;

@@ -10,6 +10,8 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod ours;
+pub mod packet;
+pub mod peer;
 pub mod rtnl;
 pub mod state;
 pub mod sysctl;

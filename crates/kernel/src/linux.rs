@@ -71,24 +71,15 @@ impl Linux {
         &mut self.netfilter
     }
 
-    /// One link as it is now; `None` if there is none of that name.
-    ///
-    /// # Errors
-    /// The conversation's, also when the link vanishes meanwhile.
-    pub fn link(&mut self, name: &IfName) -> Result<Option<link::Described>, netlink::Error> {
-        let Some(index) = netns::index_of(name.as_str()) else { return Ok(None) };
-        let mut request = Messages::default();
-        link::get(&mut request, index);
-        self.route.dump(&request, |found: &mut Option<link::Described>, message| {
-            *found = link::read(message).filter(|l| l.index == index).or(found.take());
-        })
-    }
-
     /// Adds a change to the batch if it is one that batches; makes it at once otherwise.
     fn prepare(&mut self, batch: &mut Batch, change: &Change) -> Result<Prepared, Cause> {
         let Batch { messages, last, .. } = batch;
         let mut index = |name: &IfName| remembered(last, name);
         match change {
+            Change::Release(name) => {
+                let master = Some(0);
+                link::change(messages, index(name)?, &link::Change { master, ..link::Change::default() });
+            }
             Change::SetLink(name, wanted) => {
                 let master = wanted.master.as_ref().map(&mut index).transpose()?;
                 let mac = Some(wanted.mac);
@@ -124,7 +115,7 @@ impl Linux {
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
-            Change::Configure(_, inside) => inside::configure(inside),
+            Change::Configure(name, inside) => inside::configure(index(name)?, inside),
             Change::Finish(name, alias) => self.finish(name, alias),
             _ => Ok(()),
         }

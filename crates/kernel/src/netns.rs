@@ -218,6 +218,20 @@ fn go(fd: BorrowedFd<'_>) -> Result<(), Error> {
     move_into_link_name_space(fd, Some(LinkNameSpaceType::Network)).map_err(|e| Error::Enter(e.into()))
 }
 
+/// Lets what `command` starts be killed when the *thread* that starts it ends, however it ends.
+pub fn ends_with_thread(command: &mut Command) {
+    // SAFETY: the closure runs between fork and exec; prctl is a bare system call, safe there.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        });
+    }
+}
+
 /// Gives the calling thread namespaces of its own (`CLONE_NEWNET`, `CLONE_NEWNS`, …).
 ///
 /// # Errors
@@ -243,9 +257,26 @@ pub fn index_of(name: &str) -> Option<u32> {
     (index != 0).then_some(index)
 }
 
+/// The name of an interface in the calling thread's namespace.
+#[must_use]
+pub fn name_of(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the kernel writes at most IF_NAMESIZE bytes, which `name` has, the last of them NUL.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let text = std::ffi::CStr::from_bytes_until_nul(&name).ok()?.to_str().ok()?;
+    (!found.is_null()).then(|| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_and_its_name_agree() {
+        let other = Netns::anonymous().unwrap();
+        other.run(|| assert_eq!(index_of("lo").and_then(name_of).as_deref(), Some("lo"))).unwrap();
+        other.run(|| assert_eq!((index_of("eth0"), name_of(4711)), (None, None))).unwrap();
+    }
 
     #[test]
     fn other_files_are_refused() {

@@ -2,15 +2,16 @@
 //!
 //! | object | mark |
 //! |---|---|
-//! | link | its group: [`GROUP`] in the upper half; set at creation, so there is no moment without it |
+//! | link | its group: [`GROUP`] in the upper half; set at creation, so there is no moment without it; and a second mark, [`is_our_work`] |
 //! | route | protocol [`ROUTE_PROTOCOL`] |
 //! | address, permanent neighbour | it is on a link of ours |
 //! | nftables | tables named [`TABLE`] |
 //! | files | below weft's own folders, or listed by `weft install` |
 
-use weft_model::{AttachmentId, NetworkId};
+use weft_model::{AttachmentId, IfName, Mac, NetworkId};
 
 use crate::nft::{Family, TableName};
+use crate::rtnl::link;
 
 /// Upper half of the group of every link of weft's: "we" in ASCII.
 pub const GROUP: u32 = 0x7765_0000;
@@ -43,6 +44,18 @@ pub fn wire_group(network: NetworkId) -> u32 {
 #[must_use]
 pub fn device_group(network: NetworkId) -> u32 {
     wire_group(network) | DEVICE
+}
+
+/// Whether a link is weft's own work: it bears one of weft's groups and a second mark besides, since
+/// a group is a number that anybody can set. Wires and bridges are born with the second mark, too: their
+/// names begin with [`WIRE_PREFIX`]; of a wire whose name was chosen by its user the Ethernet address tells
+/// until the alias does.
+#[must_use]
+pub fn is_our_work(link: &link::Described) -> bool {
+    let begins = |text: Option<&str>| text.is_some_and(|t| t.starts_with(WIRE_PREFIX));
+    let named = begins(link.name.as_ref().map(IfName::as_str)) || begins(link.alias.as_deref());
+    let born = link.kind == "veth" && link.mac.is_some_and(Mac::is_host_end);
+    is_ours(link.group) && (named || born)
 }
 
 /// Whether a link with this group is weft's.

@@ -1,4 +1,4 @@
-//! Ranges of addresses, as CNI's `ipRanges` capability and `weft network create --range` give them.
+//! Ranges of addresses, as CNI's `ipRanges` capability gives them.
 
 use std::net::IpAddr;
 

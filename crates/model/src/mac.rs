@@ -26,6 +26,20 @@ impl Mac {
     /// because no two share a segment; workloads hold it as a permanent neighbour.
     pub const HOST_END: Mac = Mac([0x02, 0x77, 0x65, 0x66, 0x74, 0x01]);
 
+    /// The Ethernet address of a bridge port whose workload has this one. It must differ from its
+    /// neighbours', and never shows on the wire.
+    #[must_use]
+    pub fn port(self) -> Mac {
+        let [a, b, c, d, e, f] = self.0;
+        Mac([if a == 0xfe { 0xfa } else { 0xfe }, b, c, d, e, f])
+    }
+
+    /// Whether weft gives host ends such addresses: [`HOST_END`](Self::HOST_END), or a [`port`](Self::port)'s.
+    #[must_use]
+    pub fn is_host_end(self) -> bool {
+        self == Mac::HOST_END || matches!(self.0[0], 0xfe | 0xfa)
+    }
+
     /// Whether one interface can bear this address: not multicast and not zero.
     #[must_use]
     pub fn is_unicast(self) -> bool {

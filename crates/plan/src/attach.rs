@@ -68,8 +68,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
     };
     let (host_mac, gateway_mac) = match network.mode {
         Mode::Routed => (Mac::HOST_END, Mac::HOST_END),
-        // A port's own address must differ from its neighbours'; it never shows on the wire.
-        Mode::Bridge => (port_mac(workload.mac), network.device_mac),
+        Mode::Bridge => (workload.mac.port(), network.device_mac),
     };
     let present = families.into_iter().filter(|v4| has(*v4));
     let gateways: Vec<_> = present.filter_map(gateway).map(|g| (g, gateway_mac)).collect();
@@ -116,12 +115,6 @@ fn link_local(mac: Mac) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     let pair = |x: u8, y: u8| u16::from_be_bytes([x, y]);
     Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
-}
-
-/// A port's Ethernet address from its workload's: another locally administered block.
-fn port_mac(mac: Mac) -> Mac {
-    let [a, b, c, d, e, f] = mac.0;
-    Mac([if a == 0xfe { 0xfa } else { 0xfe }, b, c, d, e, f])
 }
 
 #[cfg(test)]

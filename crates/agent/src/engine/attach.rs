@@ -1,6 +1,6 @@
 //! Attaching: from a wish to an interface in force, or to nothing at all.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weft_kernel::netns::{self, Netns};
@@ -12,7 +12,7 @@ use weft_plan::address::Wish;
 use weft_store::Write;
 
 use super::{Engine, no_network, random};
-use crate::{chain, clock, fault};
+use crate::{chain, clock, fault, host};
 
 const OPERATION: &str = "attach";
 
@@ -22,8 +22,10 @@ impl Engine {
     /// # Errors
     /// With everything undone.
     pub(crate) fn attach(&mut self, wish: &Attach) -> Result<Attached, Error> {
-        let journal = self.journal.clone();
-        crate::journal::drain_one(self, &journal, &wish.id);
+        if !wish.explain {
+            let journal = self.journal.clone();
+            crate::journal::drain_one(self, &journal, &wish.id);
+        }
         let netns = self.namespace(wish)?;
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];
@@ -33,7 +35,6 @@ impl Engine {
             &weft_dataplane::empty_for_workload().state,
         );
         if wish.explain {
-            self.give_back(&wish.id);
             let commands = changes.iter().flat_map(Change::commands).collect();
             return Ok(Attached { commands, ..self.attached(&planned) });
         }
@@ -79,7 +80,7 @@ impl Engine {
                     .hint("detach it first (CNI DEL, `weft detach`), or choose another interface name"));
             }
             // Its namespace is gone and nobody said so: this is another container under the same name.
-            self.forget(&wish.id.clone());
+            self.forget(&wish.id);
         }
         Ok(netns)
     }
@@ -89,15 +90,21 @@ impl Engine {
         let network =
             self.world.networks.get(&wish.id.network).ok_or_else(|| no_network(&wish.id.network))?;
         let mtu = self.plan.networks[&network.name].mtu;
+        self.unshared(wish)?;
         let host_end = match &wish.host_ifname {
             Some(name) => self.free_name(name)?,
             None => fresh_host_end(),
         };
         let addresses = if wish.assigned.is_empty() {
             let asked = Wish { id: &wish.id, ips: &wish.ips, ranges: &wish.ranges };
-            self.addresses(&wish.id.network)?.allocate(&asked, clock::now()).map_err(Error::from)?
+            let addresses = self.addresses(&wish.id.network)?;
+            let allocated = match wish.explain {
+                true => addresses.clone().allocate(&asked, clock::now()),
+                false => addresses.allocate(&asked, clock::now()),
+            };
+            allocated.map_err(Error::from)?
         } else {
-            self.assigned(&wish.assigned)?
+            self.assigned(wish)?
         };
         let elsewhere = |w: &&Workload| w.netns.inode == netns.inode() && w.default_route;
         Ok(Workload {
@@ -114,17 +121,50 @@ impl Engine {
         })
     }
 
-    /// Addresses that another IPAM gave out are taken as they are, but never twice.
-    fn assigned(&self, addresses: &[IpNet]) -> Result<Vec<IpNet>, Error> {
-        let held: BTreeSet<_> =
-            self.world.workloads.values().flat_map(|w| w.addresses.iter().map(IpNet::addr)).collect();
-        match addresses.iter().find(|a| held.contains(&a.addr())) {
-            Some(twice) => Err(Error::new(
-                ErrorKind::Exists,
-                format!("the delegated IPAM gave {twice}, which is in use"),
-            )),
-            None => Ok(addresses.to_vec()),
+    /// Addresses that another IPAM gave out are taken as they are, but never twice, and never those of
+    /// the host itself. What of them lies in the network's own pool is held there.
+    fn assigned(&mut self, wish: &Attach) -> Result<Vec<IpNet>, Error> {
+        let taken = host::addresses().map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
+        for given in &wish.assigned {
+            let address = given.addr();
+            let refuse = |kind, why: &str| {
+                let message = format!("the delegated IPAM gave {given}, which {why}");
+                Err(Error::new(kind, message).hint("correct its configuration"))
+            };
+            if !can_be_a_workloads(address) {
+                return refuse(ErrorKind::Invalid, "no workload can have");
+            }
+            if taken.contains(&address) {
+                return refuse(ErrorKind::Invalid, "is the host's own");
+            }
+            let holds = |w: &&Workload| w.addresses.iter().any(|a| a.addr() == address);
+            if let Some(holder) = self.world.workloads.values().find(holds) {
+                return refuse(ErrorKind::Exists, &format!("belongs to {}", holder.id));
+            }
         }
+        let pools = self.addresses(&wish.id.network)?;
+        let own = pools.own(&wish.assigned);
+        if !own.is_empty() {
+            pools.restore(&wish.id, &own).map_err(Error::from)?;
+        }
+        Ok(wish.assigned.clone())
+    }
+
+    /// On a segment an Ethernet address belongs to one: two with the same would take each other's packets.
+    fn unshared(&self, wish: &Attach) -> Result<(), Error> {
+        let Some(mac) = wish.mac else { return Ok(()) };
+        let Some(network) = self.plan.networks.get(&wish.id.network).filter(|n| n.mode == Mode::Bridge)
+        else {
+            return Ok(());
+        };
+        let mut others = self.plan.workloads.values().filter(|w| w.network == network.id);
+        let holder = match others.find(|w| w.mac == mac || w.host_mac == mac) {
+            Some(other) => other.id.to_string(),
+            None if network.device_mac == mac => format!("the bridge {}", network.device),
+            None => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Exists, format!("the Ethernet address {mac} belongs to {holder}"))
+            .hint("ask for another, or for none: weft chooses one that is free"))
     }
 
     fn free_name(&self, name: &IfName) -> Result<IfName, Error> {
@@ -161,13 +201,8 @@ impl Engine {
         let _ = self.kernel.reap();
         self.remove(&planned.id);
         self.give_back(&planned.id);
-        if let Err(error) = self.record(vec![Write::RemoveWorkload {
-            id: planned.id.clone(),
-            freed: Vec::new(),
-            at: clock::now(),
-        }]) {
-            tracing::warn!(%error, "failed to record that an attach was undone");
-        }
+        let id = planned.id.clone();
+        self.record_removal(Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() });
     }
 
     /// Frees addresses that nobody has used.
@@ -199,7 +234,7 @@ impl Engine {
             (planned.device.clone(), mac)
         });
         let gateway = |address: &IpNet| {
-            let same = |g: &&(std::net::IpAddr, Mac)| g.0.is_ipv4() == address.addr().is_ipv4();
+            let same = |g: &&(IpAddr, Mac)| g.0.is_ipv4() == address.addr().is_ipv4();
             planned.gateways.iter().find(same).map(|g| g.0)
         };
         let with_gateway =
@@ -215,6 +250,16 @@ impl Engine {
             commands: Vec::new(),
         }
     }
+}
+
+/// Whether an address is one that packets between hosts bear.
+fn can_be_a_workloads(address: IpAddr) -> bool {
+    let nowhere = address.is_unspecified() || address.is_loopback() || address.is_multicast();
+    let narrow = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
+    };
+    !nowhere && !narrow
 }
 
 fn exists(error: &ChangeError) -> bool {

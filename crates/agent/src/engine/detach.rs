@@ -2,7 +2,7 @@
 
 use weft_kernel::Change;
 use weft_model::AttachmentId;
-use weft_model::api::{Detach, Error};
+use weft_model::api::Detach;
 use weft_store::Write;
 
 use super::Engine;
@@ -13,42 +13,32 @@ const OPERATION: &str = "detach";
 
 impl Engine {
     /// Takes an interface away: unreachable when this returns, its link gone within a second.
-    /// Returns the equivalent commands if they were asked for.
-    ///
-    /// # Errors
-    /// Only when the record cannot be written; then nothing was changed.
-    pub(crate) fn detach(&mut self, request: &Detach) -> Result<Vec<String>, Error> {
+    /// Returns the equivalent commands if they were asked for. It cannot fail, and needs no storage that can
+    /// be written (DESIGN.md, invariant 9).
+    pub(crate) fn detach(&mut self, request: &Detach) -> Vec<String> {
         let id = &request.id;
         let Some(planned) = self.plan.workloads.get(id) else {
             // Its network may be gone from the plan while the record is left.
             if self.world.workloads.contains_key(id) {
                 self.forget(id);
             }
-            return Ok(Vec::new());
+            return Vec::new();
         };
         let wanted = weft_dataplane::render_workload(planned).state;
         let changes = weft_dataplane::steps(&weft_dataplane::empty_for_workload(), &wanted);
         if request.explain {
-            return Ok(changes.iter().flat_map(Change::commands).collect());
+            return changes.iter().flat_map(Change::commands).collect();
         }
         fault::point(OPERATION);
         // The record first: killed from here on, the next agent finds a wire that nobody wants.
         let now = clock::now();
         let freed = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
-        let removed = self.remove(id);
-        if let Err(error) = self.record(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]) {
-            if let Some(workload) = removed {
-                if let Some(addresses) = self.addresses.get_mut(&id.network) {
-                    let _ = addresses.restore(id, &workload.addresses);
-                }
-                self.insert(workload);
-            }
-            return Err(error);
-        }
+        self.remove(id);
+        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed, at: now });
         fault::point(OPERATION);
         self.retire(changes);
         fault::point(OPERATION);
-        Ok(Vec::new())
+        Vec::new()
     }
 
     /// Makes the quick changes now and hands the slow ones to the reaper: a guard's elements harm nobody,
@@ -75,16 +65,10 @@ impl Engine {
         tracing::info!(%id, "the namespace of an attachment is gone");
         let request = Detach { id: id.clone(), netns: None, expect: Vec::new(), explain: false };
         if self.plan.workloads.contains_key(id) {
-            if let Err(error) = self.detach(&request) {
-                tracing::warn!(%error, %id, "failed to forget an attachment");
-            }
+            self.detach(&request);
             return;
         }
         self.remove(id);
-        if let Err(error) =
-            self.record(vec![Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() }])
-        {
-            tracing::warn!(%error, %id, "failed to forget an attachment");
-        }
+        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() });
     }
 }

@@ -1,10 +1,11 @@
 //! Which kernel events call for a repair. Deletions of our own making do not: what we delete has left
 //! the plan before.
 
-use weft_kernel::netns::index_of;
-use weft_kernel::ours::ROUTE_PROTOCOL;
-use weft_kernel::rtnl::link::Described;
-use weft_model::IfName;
+use weft_kernel::State;
+use weft_kernel::netns::{index_of, name_of};
+use weft_kernel::rtnl::link;
+use weft_kernel::state::Link;
+use weft_model::{IfName, Mode, Phase};
 use weft_plan::{NetworkPlan, WorkloadPlan};
 
 use super::Engine;
@@ -19,24 +20,35 @@ impl Engine {
     fn touches_plan(&mut self, event: &Event) -> bool {
         match event {
             Event::Rules => true,
-            Event::Link(link, gone) => {
-                let Some(name) = &link.name else { return false };
-                let wanted_mtu = match (self.wire(name), self.device(name)) {
-                    (Some(wire), _) if wire.phase == weft_model::Phase::Pending => return false,
-                    (Some(wire), _) => wire.mtu,
-                    (None, Some(device)) => device.mtu,
-                    (None, None) => return false,
-                };
-                let as_wanted = |link: &Described| link.up && link.mtu == wanted_mtu;
-                // An event tells of the past: an attach waits for nobody, and the events of its wire's
-                // birth (down, then up) are read when it is finished. Only the present calls for a repair.
-                *gone
-                    || !as_wanted(link) && !matches!(self.kernel.link(name), Ok(Some(now)) if as_wanted(&now))
+            Event::ForwardingOff(true) => self.plan.forward_ipv4,
+            Event::ForwardingOff(false) => self.plan.forward_ipv6,
+            Event::Link(name) => {
+                let Some(wanted) = self.wanted_link(name) else { return false };
+                // The event may be older than what was done since: only the link itself knows.
+                !matches!(self.kernel.link(name), Ok(Some(found)) if is_as_wanted(&wanted, &found))
             }
-            Event::RouteGone(route) => {
-                let to = route.destination.addr();
-                route.protocol == ROUTE_PROTOCOL
-                    && self.plan.workloads.values().any(|w| w.addresses.iter().any(|a| a.addr() == to))
+            Event::Route(route) => {
+                // Of whatever protocol: a route that somebody sets to a workload takes the place of ours.
+                let to = route.destination;
+                let is_host = to.prefix_len() == to.max_prefix_len();
+                is_host
+                    && self.plan.workloads.values().any(|w| w.addresses.iter().any(|a| a.addr() == to.addr()))
+            }
+            Event::NeighbourSet(set, permanent) => {
+                let Some(name) = name(set.index) else { return false };
+                let wire = self.wire(&name).filter(|w| w.mode == Mode::Routed);
+                let wanted =
+                    wire.filter(|w| w.addresses.iter().any(|a| a.addr() == set.address)).map(|w| w.mac);
+                match wanted {
+                    Some(mac) => !permanent || set.mac != Some(mac),
+                    None => *permanent && (self.wire(&name).is_some() || self.device(&name).is_some()),
+                }
+            }
+            Event::AddressSet(set) => {
+                let Some(name) = name(set.index).filter(|_| !set.automatic) else { return false };
+                let device = self.device(&name);
+                let wanted = device.is_some_and(|d| d.gateways.contains(&set.address));
+                !wanted && (device.is_some() || self.wire(&name).is_some())
             }
             Event::NeighbourGone(gone) => {
                 let at = |w: &WorkloadPlan| index_of(w.host_end.as_str()) == Some(gone.index);
@@ -51,6 +63,18 @@ impl Engine {
         }
     }
 
+    /// The link of that name as the plan has it; those of attachments under way change all the time.
+    fn wanted_link(&self, name: &IfName) -> Option<Link> {
+        let mut state = State::default();
+        match (self.wire(name), self.device(name)) {
+            (Some(wire), _) if wire.phase == Phase::Pending => return None,
+            (Some(wire), _) => state = weft_dataplane::render_workload(wire).state,
+            (None, Some(device)) => weft_dataplane::network::render(device, &mut state),
+            (None, None) => return None,
+        }
+        state.links.remove(name)
+    }
+
     fn wire(&self, name: &IfName) -> Option<&WorkloadPlan> {
         self.plan.workloads.get(self.host_ends.get(name)?)
     }
@@ -58,4 +82,14 @@ impl Engine {
     fn device(&self, name: &IfName) -> Option<&NetworkPlan> {
         self.plan.networks.values().find(|n| n.device == *name)
     }
+}
+
+fn name(index: u32) -> Option<IfName> {
+    name_of(index)?.parse().ok()
+}
+
+fn is_as_wanted(wanted: &Link, found: &link::Described) -> bool {
+    let Link { kind: _, mac, mtu, group, up, master, alias } = wanted;
+    (Some(*mac), *mtu, *group, *up, alias) == (found.mac, found.mtu, found.group, found.up, &found.alias)
+        && *master == found.master.and_then(name)
 }

@@ -59,6 +59,7 @@ impl Engine {
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             unwritten: BTreeSet::new(),
+            owed: Vec::new(),
             store,
             kernel,
             reaper,
@@ -158,13 +159,13 @@ impl Engine {
         let restored = self
             .addresses
             .get_mut(&workload.id.network)
-            .map(|a| a.restore(&workload.id, &workload.addresses));
+            .map(|a| a.restore(&workload.id, &a.own(&workload.addresses)));
         match restored {
             Some(Err(error @ weft_plan::address::AddressError::Taken { .. })) => {
                 tracing::error!(error = chain(&error), id = %workload.id, "two records hold one address; the later is dropped");
                 writes.push(undone(workload.id));
             }
-            // Addresses from elsewhere (delegated IPAM) are in no pool; a network that is gone has none.
+            // A network that is gone has no pool.
             _ => self.insert(workload),
         }
     }

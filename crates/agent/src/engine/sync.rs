@@ -8,6 +8,10 @@ use weft_model::{AttachmentId, Workload};
 use super::Engine;
 use crate::chain;
 
+/// One round shows the next what it could not see: a refusal is the echo of what a neighbouring change has
+/// mended by now; a link whose MTU was less than IPv6 needs has its settings back, and not ours.
+const ROUNDS: usize = 3;
+
 /// Whether a workload's namespace is gone, or another one is at its place. One whose file is not known
 /// (rebuilt from the kernel) counts as alive: its wire says more.
 pub(super) fn is_dead(workload: &Workload) -> bool {
@@ -24,17 +28,28 @@ impl Engine {
         if let Err(error) = self.remember_settings(&wanted) {
             tracing::warn!(%error, "failed to record settings before changing them");
         }
-        self.health = match weft_dataplane::sync(&mut self.kernel, &wanted) {
+        for _ in 0..ROUNDS {
+            let (made, refused) = self.mend(&wanted);
+            self.health = refused;
+            if !made {
+                break;
+            }
+        }
+        for problem in &self.health {
+            tracing::warn!(problem, "the kernel differs from the plan");
+        }
+    }
+
+    /// Returns whether anything was changed, and what could not be mended.
+    fn mend(&mut self, wanted: &weft_dataplane::Wanted) -> (bool, Vec<String>) {
+        match weft_dataplane::sync(&mut self.kernel, wanted) {
             Ok(report) => {
                 if !report.made.is_empty() {
                     tracing::info!(changes = report.made.len(), "kernel brought in line with the plan");
                 }
-                report.refused.iter().map(|e| chain(e)).collect()
+                (!report.made.is_empty(), report.refused.iter().map(|e| chain(e)).collect())
             }
-            Err(error) => vec![chain(&error)],
-        };
-        for problem in &self.health {
-            tracing::warn!(problem, "the kernel differs from the plan");
+            Err(error) => (false, vec![chain(&error)]),
         }
     }
 

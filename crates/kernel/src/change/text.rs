@@ -36,6 +36,7 @@ impl Change {
                 link.mac, link.mtu, link.group
             )],
             Change::CreateWire(name, link, inside) => vec![create_wire(name, link, inside)],
+            Change::Release(name) => vec![format!("ip link set {name} nomaster")],
             Change::SetLink(name, link) => vec![set_link(name, link)],
             Change::AddAddress(name, address) => {
                 vec![format!(

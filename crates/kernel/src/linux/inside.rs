@@ -1,32 +1,45 @@
 //! The workload's side: settings, addresses, neighbours and routes in its namespace; and the check of them.
 
 use std::collections::BTreeSet;
+<<<<<<< HEAD
 use std::net::IpAddr;
+=======
+>>>>>>> main
 use std::time::{Duration, Instant};
 
 use weft_model::IfName;
 
-use super::wire::{PATIENCE, open};
+use super::wire::open;
 use crate::change::Cause;
-use crate::netlink::{Family, Messages, Socket};
+use crate::netlink::{Error, Family, Message, Messages, Socket};
 use crate::netns;
 use crate::ours::ROUTE_PROTOCOL;
 use crate::rtnl::{address, link, neighbour, route};
 use crate::state::{Inside, InsideRoute};
 use crate::sysctl;
 
+/// How long an address may take to be in force; microseconds are usual, milliseconds on a busy host.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the kernel's worker may take: it works for all namespaces, one address after the other, each
+/// with the RTNL lock. Of 15,000 attaches on an overloaded machine one waited for more than a second.
+const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
-/// Brings the inner end up, with everything it needs.
-pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
+/// Brings the inner end up, with everything it needs. `host_end` is the other end's index: an interface
+/// of that name that somebody else made is left as it is.
+pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     let netns = open(inside)?;
     let _inside = netns.enter()?;
+    let index = index(&inside.ifname)?;
+    let mut socket = Socket::open(Family::Route)?;
+    if !is_other_end(&mut socket, index, host_end)? {
+        return Err(Cause::NotOurs(inside.ifname.clone()));
+    }
     // Settings first: the kernel acts on some of them in the moment the interface comes up.
     let mut settings = sysctl::Writer::default();
     for (key, value) in &inside.sysctls {
         settings.write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
     }
-    let index = index(&inside.ifname)?;
     let up = link::Change { up: Some(true), ..link::Change::default() };
     let mut messages = Messages::default();
     link::change(&mut messages, LOOPBACK, &up);
@@ -37,20 +50,22 @@ pub(super) fn configure(inside: &Inside) -> Result<(), Cause> {
     for (ip, mac) in &inside.neighbours {
         neighbour::set(&mut messages, index, *ip, *mac);
     }
+    let before_routes = messages.len();
     for wanted in &inside.routes {
         route::add(&mut messages, &described(wanted, index));
     }
+<<<<<<< HEAD
     let mut socket = Socket::open(Family::Route)?;
     for answer in socket.transact(&messages)? {
         answer?;
     }
-    inside.addresses.iter().try_for_each(|to| wait_until_local(&mut socket, inside, to.addr()))
+    inside.addresses.iter().try_for_each(|to| wait_until_local(&mut socket, to.addr()))
 }
 
 /// A new IPv6 address does not count yet when the kernel has acknowledged it: its local route is made by
 /// a worker (net/ipv6/addrconf.c `addrconf_dad_start`, also where there is no detection of duplicates), and
 /// packets that arrive before are dropped. Mostly it is there already.
-fn wait_until_local(socket: &mut Socket, inside: &Inside, address: IpAddr) -> Result<(), Cause> {
+fn wait_until_local(socket: &mut Socket, address: IpAddr) -> Result<(), Cause> {
     if address.is_ipv4() {
         return Ok(());
     }
@@ -59,12 +74,56 @@ fn wait_until_local(socket: &mut Socket, inside: &Inside, address: IpAddr) -> Re
     let deadline = Instant::now() + PATIENCE;
     // Refused while there is no route to it at all.
     while !socket.dump(&request, |local: &mut bool, m| *local |= route::is_local(m)).unwrap_or(false) {
+=======
+    for (at, answer) in socket.transact(&messages)?.into_iter().enumerate() {
+        match (answer, at.checked_sub(before_routes).and_then(|at| inside.routes.get(at))) {
+            // Configured before, by an agent that did not live to say so.
+            (Err(refusal), Some(wanted)) if refusal.errno == libc::EEXIST => {
+                let here = socket.dump(&route::list(), |all: &mut Vec<_>, m| all.extend(route::read(m)))?;
+                if !here.iter().any(|r| leads(r, wanted, index)) {
+                    return Err(refusal.into());
+                }
+            }
+            (answer, _) => answer?,
+        }
+    }
+    inside.addresses.iter().filter(|a| a.addr().is_ipv6()).try_for_each(|a| settle(&mut socket, inside, *a))
+}
+
+/// Waits until packets to an address are taken in. For IPv6 the kernel does not see to that at once but
+/// in a worker that needs RTNL (net/ipv6/addrconf.c `addrconf_dad_work`), also where there is nothing to
+/// detect: on a busy host the first packets were lost.
+fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result<(), Cause> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut request = Messages::default();
+    route::lookup(&mut request, address.addr());
+    let note = |found: &mut bool, message: &Message<'_>| *found |= route::is_local(message);
+    loop {
+        match socket.dump(&request, note) {
+            Ok(true) => return Ok(()),
+            Ok(false) | Err(Error::Refused(_)) => {} // another route, or none at all
+            Err(error) => return Err(error.into()),
+        }
+>>>>>>> main
         if Instant::now() > deadline {
-            return Err(Cause::NotOperational(inside.ifname.clone()));
+            return Err(Cause::NotLocal(address));
         }
         std::thread::sleep(Duration::from_micros(100));
     }
+<<<<<<< HEAD
     Ok(())
+=======
+}
+
+/// Whether an interface here is the other end of a wire on the host.
+fn is_other_end(socket: &mut Socket, index: u32, host_end: u32) -> Result<bool, Cause> {
+    let mut request = Messages::default();
+    link::get(&mut request, index);
+    let found = socket.dump(&request, |found: &mut Option<link::Described>, m| {
+        *found = link::read(m).filter(|l| l.index == index).or(found.take());
+    })?;
+    Ok(found.is_some_and(|l| l.kind == "veth" && l.other_end == Some(host_end)))
+>>>>>>> main
 }
 
 /// What is wrong inside, in words; empty when all is as it was written.
@@ -97,7 +156,7 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
     let here: BTreeSet<_> = socket
         .dump(&address::list(), |all: &mut Vec<_>, m| all.extend(address::read(m)))?
         .into_iter()
-        .filter(|a| a.index == found.index && !a.automatic)
+        .filter(|a| a.index == found.index && !a.automatic && !is_link_local(a.address))
         .map(|a| a.address)
         .collect();
     let wanted: BTreeSet<_> = inside.addresses.iter().copied().collect();
@@ -113,10 +172,7 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
 
     let here = socket.dump(&route::list(), |all: &mut Vec<_>, m| all.extend(route::read(m)))?;
     for wanted in &inside.routes {
-        let same = |r: &route::Described| {
-            r.destination == wanted.destination && r.gateway == Some(wanted.gateway) && r.index == found.index
-        };
-        if !here.iter().any(same) {
+        if !here.iter().any(|r| leads(r, wanted, found.index)) {
             wrong.push(format!("{name} lacks the route to {} via {}", wanted.destination, wanted.gateway));
         }
     }
@@ -128,6 +184,15 @@ pub fn check(inside: &Inside) -> Result<Vec<String>, Cause> {
         }
     }
     Ok(wrong)
+}
+
+/// What a workload calls itself on its own link is its own affair; the guard knows the one it may use.
+fn is_link_local(address: ipnet::IpNet) -> bool {
+    matches!(address, ipnet::IpNet::V6(v6) if v6.addr().is_unicast_link_local())
+}
+
+fn leads(found: &route::Described, wanted: &InsideRoute, index: u32) -> bool {
+    (found.destination, found.gateway, found.index) == (wanted.destination, Some(wanted.gateway), index)
 }
 
 fn described(wanted: &InsideRoute, index: u32) -> route::Described {

@@ -7,7 +7,7 @@ use weft_model::{IfName, Mac};
 use crate::change::ReadError;
 use crate::netlink::{Error, Message, Messages, Socket};
 use crate::nft;
-use crate::ours::{ROUTE_PROTOCOL, is_ours, is_wire, tables};
+use crate::ours::{ROUTE_PROTOCOL, is_our_work, is_wire, tables};
 use crate::rtnl::{address, link, neighbour, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
 use crate::sysctl;
@@ -21,7 +21,7 @@ pub(super) fn state(
     let all = list(socket, "links", &link::list(), link::read)?;
     let names: BTreeMap<u32, IfName> = all.iter().filter_map(|l| Some((l.index, l.name.clone()?))).collect();
     let (mut ours, mut settings) = (BTreeMap::new(), BTreeMap::new());
-    for found in all.into_iter().filter(|l| is_ours(l.group)) {
+    for found in all.into_iter().filter(is_our_work) {
         let Some(kind) = kind(&found) else { continue };
         let Some(name) = found.name else { continue };
         ours.insert(found.index, name.clone());

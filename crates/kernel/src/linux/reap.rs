@@ -7,7 +7,7 @@
 use super::Linux;
 use crate::change::Cause;
 use crate::netlink::Messages;
-use crate::ours::REAPED;
+use crate::ours::{REAPED, is_our_work};
 use crate::rtnl::link;
 
 /// What a round of reaping did.
@@ -28,9 +28,12 @@ impl Linux {
         let all: Vec<link::Described> =
             self.route.dump(&link::list(), |all: &mut Vec<_>, m| all.extend(link::read(m)))?;
         let retired = all.into_iter().filter(|l| l.group == REAPED);
-        let (ours, foreign): (Vec<_>, Vec<_>) = retired.partition(|l| l.kind == "veth" && !l.up);
-        let foreign: Vec<String> =
-            foreign.into_iter().filter_map(|l| l.name.map(|n| n.to_string())).collect();
+        let (ours, foreign): (Vec<_>, Vec<_>) =
+            retired.partition(|l| l.kind == "veth" && !l.up && is_our_work(l));
+        // Whatever it is called: a name that weft would not accept is no reason to delete its bearer.
+        let name =
+            |l: link::Described| l.name.map_or_else(|| format!("number {}", l.index), |n| n.to_string());
+        let foreign: Vec<String> = foreign.into_iter().map(name).collect();
         if ours.is_empty() {
             return Ok(Reaped { deleted: 0, foreign });
         }

@@ -12,7 +12,7 @@ use crate::rtnl::link;
 use crate::state::{Inside, Link};
 
 /// How long both ends may take to become operational once they are up; microseconds are usual.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Linux {
     pub(super) fn create_wire(&mut self, name: &IfName, wanted: &Link, inside: &Inside) -> Result<(), Cause> {
@@ -51,12 +51,24 @@ impl Linux {
     }
 
     fn operational(&mut self, index: u32) -> Result<bool, Cause> {
+        Ok(self.describe(index)?.is_some_and(|link| link.operational))
+    }
+
+    /// A link as it is now.
+    ///
+    /// # Errors
+    /// When the kernel refuses: there is no such link.
+    pub fn link(&mut self, name: &IfName) -> Result<Option<link::Described>, Cause> {
+        self.describe(index(name)?)
+    }
+
+    fn describe(&mut self, index: u32) -> Result<Option<link::Described>, Cause> {
         let mut request = Messages::default();
         link::get(&mut request, index);
-        let operational = self.route.dump(&request, |state: &mut bool, message| {
-            *state |= link::read(message).is_some_and(|l| l.index == index && l.operational);
+        let found = self.route.dump(&request, |found: &mut Option<link::Described>, message| {
+            *found = link::read(message).filter(|l| l.index == index).or(found.take());
         })?;
-        Ok(operational)
+        Ok(found)
     }
 }
 

@@ -75,7 +75,11 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
     // IPv6 gives only IFA_ADDRESS; on IPv4 point-to-point links that one is the peer's.
     let address = IpNet::new(local.or(remote)?, head[1]).ok()?;
     let automatic = match address.addr() {
-        IpAddr::V6(a) => a.is_unicast_link_local() || flags & libc::IFA_F_PERMANENT == 0,
+        // The kernel derives its own link-local addresses from the Ethernet address (RFC 4291, appendix A).
+        IpAddr::V6(a) => {
+            let derived = a.octets()[11..13] == [0xff, 0xfe];
+            a.is_unicast_link_local() && derived || flags & libc::IFA_F_PERMANENT == 0
+        }
         IpAddr::V4(_) => false,
     };
     Some(Described { index, address, automatic })

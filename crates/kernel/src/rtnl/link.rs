@@ -40,6 +40,8 @@ pub struct Described {
     pub master: Option<u32>,
     /// Its alias.
     pub alias: Option<String>,
+    /// Index of the link that it is made of; of a veth's end the other end's, in that one's namespace.
+    pub other_end: Option<u32>,
     /// Its IPv6 settings.
     pub ipv6: Settings,
 }
@@ -129,7 +131,7 @@ pub struct Change<'a> {
     pub mac: Option<Mac>,
     /// Group.
     pub group: Option<u32>,
-    /// Index of the bridge to join; 0 leaves the present one.
+    /// Index of the bridge to join; 0 leaves the one it is in, `None` changes nothing.
     pub master: Option<u32>,
     /// Alias.
     pub alias: Option<&'a str>,
@@ -206,6 +208,7 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
         operational: false,
         master: None,
         alias: None,
+        other_end: None,
         ipv6: Settings::default(),
     };
     for attribute in message.attributes(HEADER) {
@@ -214,6 +217,7 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
             libc::IFLA_GROUP => link.group = attribute.u32()?,
             libc::IFLA_MTU => link.mtu = attribute.u32()?,
             libc::IFLA_MASTER => link.master = attribute.u32(),
+            libc::IFLA_LINK => link.other_end = attribute.u32(),
             libc::IFLA_OPERSTATE => link.operational = attribute.u8() == Some(OPERATIONAL),
             libc::IFLA_ADDRESS => link.mac = attribute.value.try_into().ok().map(Mac),
             libc::IFLA_IFALIAS => link.alias = attribute.text().map(str::to_owned),

@@ -56,14 +56,18 @@ pub fn list() -> Messages {
 /// Reads a permanent neighbour from `RTM_NEWNEIGH`, or any from `RTM_DELNEIGH`.
 #[must_use]
 pub fn read(message: &Message<'_>) -> Option<Described> {
-    let gone = message.kind == libc::RTM_DELNEIGH;
-    if !gone && message.kind != libc::RTM_NEWNEIGH {
+    let (neighbour, permanent) = read_any(message)?;
+    (permanent || message.kind == libc::RTM_DELNEIGH).then_some(neighbour)
+}
+
+/// Reads any neighbour, and whether it is permanent.
+#[must_use]
+pub fn read_any(message: &Message<'_>) -> Option<(Described, bool)> {
+    if message.kind != libc::RTM_NEWNEIGH && message.kind != libc::RTM_DELNEIGH {
         return None;
     }
     let head: [u8; HEADER] = message.structure()?;
-    if !gone && u16::from_ne_bytes([head[8], head[9]]) & libc::NUD_PERMANENT == 0 {
-        return None;
-    }
+    let permanent = u16::from_ne_bytes([head[8], head[9]]) & libc::NUD_PERMANENT != 0;
     let (mut address, mut mac) = (None, None);
     for attribute in message.attributes(HEADER) {
         match attribute.kind {
@@ -73,5 +77,5 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
         }
     }
     let index = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
-    Some(Described { index, address: address?, mac })
+    Some((Described { index, address: address?, mac }, permanent))
 }

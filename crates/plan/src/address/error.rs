@@ -120,7 +120,7 @@ impl AddressError {
     pub fn hint(&self) -> String {
         match self {
             AddressError::Exhausted { ranged: true, .. } => {
-                "widen the range (--range), or remove workloads that are no longer needed".into()
+                "widen the range (ipRanges), or remove workloads that are no longer needed".into()
             }
             AddressError::Exhausted { .. } => {
                 "remove workloads that are no longer needed, or create a network \
@@ -138,7 +138,7 @@ impl AddressError {
                     .into()
             }
             AddressError::FamilyNotInNetwork { .. } => {
-                "ask for an address of a family the network has; see weft network list".into()
+                "ask for an address of a family the network has; see `weft network ls`".into()
             }
             AddressError::MoreThanOne { .. } => {
                 "ask for one address per family; a second interface can have another".into()

@@ -114,6 +114,13 @@ impl Addresses {
         Ok(())
     }
 
+    /// Those of `addresses` that lie in the network's pools; another IPAM may give others as well.
+    #[must_use]
+    pub fn own(&self, addresses: &[IpNet]) -> Vec<IpNet> {
+        let ours = |a: &&IpNet| self.pools.iter().any(|pool| pool.subnet().contains(&a.addr()));
+        addresses.iter().filter(ours).copied().collect()
+    }
+
     /// Says from a record that `address` was freed at second `at`. Held and foreign addresses are left alone.
     pub fn restore_resting(&mut self, address: IpAddr, at: u64) {
         if let Some(pool) = self.pool_mut(Family::of(address)) {

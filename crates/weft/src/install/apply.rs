@@ -59,7 +59,7 @@ fn run(
     force: bool,
 ) -> anyhow::Result<Vec<Change>> {
     let made = transaction.folders(Path::new(manifest::FOLDER), 0o700)?;
-    let _lock = tree.lock(Path::new(manifest::FOLDER))?;
+    let _lock = transaction.lock(Path::new(manifest::LOCK))?;
     let before = Manifest::read(tree)?;
     let mut manifest = before.clone().unwrap_or_else(Manifest::empty);
     manifest.made(&made);

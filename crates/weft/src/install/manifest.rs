@@ -13,6 +13,8 @@ use crate::failure::Failure;
 pub(super) const PATH: &str = "/var/lib/weft/installed.json";
 /// The directory it is in, which is also the agent's state directory unless configured otherwise.
 pub(super) const FOLDER: &str = "/var/lib/weft";
+/// Locked while files are installed or removed; goes with the record.
+pub(super) const LOCK: &str = "/var/lib/weft/installed.lock";
 
 /// What a file is installed for: each can be installed and removed by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ pub(crate) fn remove(tree: &Tree, parts: &[Part], keep: bool) -> anyhow::Result<
     if tree.look(Path::new(manifest::PATH))? == Found::Nothing {
         return trace_of_a_killed_run(tree).map(|()| None);
     }
-    let _lock = tree.lock(Path::new(manifest::FOLDER))?;
+    let _lock = tree.lock(Path::new(manifest::LOCK))?;
     let Some(mut manifest) = Manifest::read(tree)? else { return Ok(None) };
     let (mut changes, mut failed) = (Vec::new(), Vec::new());
     let unit = manifest.files.iter().any(|e| e.path == Path::new(UNIT) && parts.contains(&e.part));
@@ -66,8 +66,9 @@ fn trace_of_a_killed_run(tree: &Tree) -> anyhow::Result<()> {
     if tree.look(own)? != Found::Other {
         return Ok(());
     }
-    let _lock = tree.lock(own)?;
+    let _lock = tree.lock(Path::new(manifest::LOCK))?;
     tree.sweep(own)?;
+    tree.unlink(Path::new(manifest::LOCK))?;
     tree.remove_folder(own).map(drop)
 }
 
@@ -153,6 +154,7 @@ fn finish(
         return tree.replace(Path::new(manifest::PATH), &manifest.bytes()?, 0o644);
     }
     tree.unlink(Path::new(manifest::PATH))?;
+    tree.unlink(Path::new(manifest::LOCK))?;
     // A killed run may have made it without a record; empty, it is of no use to anybody.
     tree.remove_folder(own)?;
     for folder in holding.iter().rev() {

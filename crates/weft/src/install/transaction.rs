@@ -1,6 +1,7 @@
 //! Changes to files that can be taken back until they are committed.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -52,6 +53,15 @@ impl<'t> Transaction<'t> {
         let (made, result) = self.tree.make_folders(path, mode);
         self.undo.extend(made.iter().cloned().map(Undo::RemoveFolder));
         result.map(|()| made)
+    }
+
+    /// Locks a file until the result is dropped.
+    pub(super) fn lock(&mut self, path: &Path) -> anyhow::Result<OwnedFd> {
+        let (lock, made) = self.tree.lock(path)?;
+        if made {
+            self.undo.push(Undo::Remove(path.to_owned()));
+        }
+        Ok(lock)
     }
 
     pub(super) fn create(&mut self, path: &Path, content: &Content) -> anyhow::Result<()> {

@@ -238,18 +238,30 @@ impl Tree {
         }
     }
 
-    /// Locks a directory until the result is dropped: one change at a time.
-    pub(super) fn lock(&self, folder: &Path) -> anyhow::Result<OwnedFd> {
+    /// Locks a file until the result is dropped, and makes it if need be: one change at a time. Says
+    /// whether it was made. The file and not its directory, because the agent holds that as long as it runs.
+    pub(super) fn lock(&self, path: &Path) -> anyhow::Result<(OwnedFd, bool)> {
         let lock = || {
-            let (at, name) = self.parent(folder)?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(at, name, flags, Mode::empty())?;
+            let (at, name) = self.parent(path)?;
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let mode = Mode::RUSR | Mode::WUSR;
+            let (fd, made) = match rustix::fs::openat(&at, name, flags | OFlags::CREATE | OFlags::EXCL, mode)
+            {
+                Err(Errno::EXIST) => (rustix::fs::openat(&at, name, flags, mode)?, false),
+                other => (other?, true),
+            };
             rustix::fs::flock(&fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-            Ok(fd)
+            // Whoever held it may have removed it since it was opened: then this lock keeps nobody out.
+            let (held, there) =
+                (rustix::fs::fstat(&fd)?, rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW));
+            match there {
+                Ok(there) if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino) => Ok((fd, made)),
+                _ => Err(Errno::WOULDBLOCK),
+            }
         };
         lock().map_err(|error| match error {
             Errno::WOULDBLOCK => Failure::new("another weft is installing or uninstalling here").into(),
-            error => failed("lock", folder, error),
+            error => failed("lock", path, error),
         })
     }
 }

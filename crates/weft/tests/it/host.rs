@@ -5,8 +5,8 @@ use std::process::Command;
 use crate::canned::{Agent, honest};
 use crate::scene::{Run, WEFT};
 
-/// Runs a script as root of a host that has nothing yet. `None` where that is not allowed, which is printed.
-fn on_a_fresh_host(script: &str, environment: &[(&str, &str)]) -> Option<Run> {
+/// Runs a script as root of a host that has nothing yet.
+fn on_a_fresh_host(script: &str, environment: &[(&str, &str)]) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let plugin = folder.path().join("weft-cni");
     std::fs::write(&plugin, "plugin").unwrap();
@@ -15,14 +15,11 @@ fn on_a_fresh_host(script: &str, environment: &[(&str, &str)]) -> Option<Run> {
                  find /etc /var /run /opt /usr/local -type d | sort; }\n";
     let allowed =
         Command::new("unshare").args(["-m", "-n", "true"]).output().is_ok_and(|o| o.status.success());
-    if !allowed {
-        println!("skipped: unshare -m -n is not allowed here");
-        return None;
-    }
+    assert!(allowed, "`unshare -m -n` is refused: these tests need root, and a kernel with namespaces");
     let mut command = Command::new("unshare");
     command.args(["-m", "-n", "sh", "-c", &format!("{fresh}{script}")]);
     command.env("WEFT", WEFT).env("PLUGIN", &plugin).envs(environment.iter().copied());
-    Some(Run::of(&command.output().unwrap()))
+    Run::of(&command.output().unwrap())
 }
 
 #[test]
@@ -35,7 +32,7 @@ fn the_host_is_as_it_was() {
         $WEFT uninstall >/dev/null\n\
         list >/tmp/weft-after.$$; diff /tmp/weft-before.$$ /tmp/weft-after.$$\n\
         $WEFT uninstall; $WEFT inventory --offline\n";
-    let Some(run) = on_a_fresh_host(script, &[]) else { return };
+    let run = on_a_fresh_host(script, &[]);
     let run = run.ok();
     assert_eq!(run.out, "10\nnothing is installed\nnothing on this host is weft's\n", "{run:?}");
 }
@@ -46,7 +43,7 @@ fn root_made_links_of_the_system_are_followed_and_others_are_not() {
         mkdir /var/bin; ln -s ../../var/bin /usr/local/bin\n\
         $WEFT install --plugin $PLUGIN >/dev/null 2>&1; test -x /var/bin/weft; $WEFT uninstall >/dev/null\n\
         test ! -e /var/bin/weft; chown -h 1000 /usr/local/bin; ! $WEFT install --plugin $PLUGIN\n";
-    let Some(run) = on_a_fresh_host(script, &[]) else { return };
+    let run = on_a_fresh_host(script, &[]);
     assert!(run.ok().err.contains("a symbolic link stands on the way"));
 }
 
@@ -56,7 +53,7 @@ fn an_agent_that_cannot_be_verified_is_neither_killed_nor_undermined() {
     let socket = agent.socket().display().to_string();
     let script = "$WEFT install --plugin $PLUGIN >/dev/null 2>&1; ! $WEFT uninstall --socket $SOCKET\n\
                   test -x /usr/local/bin/weft\n";
-    let Some(run) = on_a_fresh_host(script, &[("SOCKET", &socket)]) else { return };
+    let run = on_a_fresh_host(script, &[("SOCKET", &socket)]);
     let run = run.ok();
     let me = std::process::id();
     assert!(run.err.contains(&format!("cannot be stopped from here: process {me} is ")), "{run:?}");
@@ -81,7 +78,7 @@ fn an_agent_that_no_systemd_manages_is_stopped_by_a_signal() {
         SERVE_IN=/run/weft $AGENT --exact host::serve >/dev/null & agent=$!\n\
         while ! test -S /run/weft/agent.sock; do sleep 0.01; done\n\
         $WEFT uninstall; ! kill -0 $agent 2>/dev/null || ! wait $agent; test ! -e /run/weft\n";
-    let Some(run) = on_a_fresh_host(script, &[("AGENT", &program.display().to_string())]) else { return };
+    let run = on_a_fresh_host(script, &[("AGENT", &program.display().to_string())]);
     let run = run.ok();
     assert!(run.err.starts_with("stopped the agent (process "), "{run:?}");
     assert_eq!(run.out, "removed  /run/weft\n");

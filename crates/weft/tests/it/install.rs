@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::scene::Image;
 
-const INSTALLED: [&str; 8] = [
+const INSTALLED: [&str; 9] = [
     "etc/NetworkManager/conf.d/weft.conf",
     "etc/cni/net.d/10-weft.conflist",
     "etc/systemd/network/05-weft.network",
@@ -14,6 +14,7 @@ const INSTALLED: [&str; 8] = [
     "opt/cni/bin/weft",
     "usr/local/bin/weft",
     "var/lib/weft/installed.json",
+    "var/lib/weft/installed.lock",
 ];
 
 #[test]
@@ -43,8 +44,12 @@ fn the_files_are_there_with_their_modes_and_nothing_else() {
             let expected = if path.ends_with("var/lib/weft") { 0o700 } else { 0o755 };
             assert_eq!(thing.mode & 0o7777, expected, "{}", path.display());
         } else if !full.is_symlink() {
-            let program = path.ends_with("bin/weft");
-            assert_eq!(thing.mode & 0o7777, if program { 0o755 } else { 0o644 }, "{}", path.display());
+            let mode = match path.file_name().and_then(|n| n.to_str()) {
+                Some("weft") => 0o755,
+                Some("installed.lock") => 0o600,
+                _ => 0o644,
+            };
+            assert_eq!(thing.mode & 0o7777, mode, "{}", path.display());
             fresh.push(path.display().to_string());
         }
     }

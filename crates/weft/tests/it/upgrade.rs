@@ -23,6 +23,33 @@ fn a_newer_program_replaces_the_older() {
     assert_eq!(image.snapshot(), before);
 }
 
+/// The agent holds its state directory locked as long as it runs, and an upgrade comes while it does.
+#[test]
+fn a_running_agent_is_in_nobodys_way() {
+    let image = Image::new();
+    image.weft(&["install"]).ok();
+    let held = fs::File::open(image.path("var/lib/weft")).unwrap();
+    held.try_lock().unwrap();
+    fs::write(image.beside("weft"), "program 2").unwrap();
+    image.weft(&["install"]).ok();
+    assert_eq!(image.read("usr/local/bin/weft"), "program 2");
+    image.weft(&["cni", "uninstall"]).ok();
+}
+
+#[test]
+fn two_at_once_are_one_too_many() {
+    let image = Image::new();
+    image.weft(&["install"]).ok();
+    let before = image.snapshot();
+    let held = fs::File::open(image.path("var/lib/weft/installed.lock")).unwrap();
+    held.try_lock().unwrap();
+    for command in [&["install"], &["uninstall"]] {
+        let run = image.weft(command);
+        assert!(run.err.contains("another weft is installing or uninstalling here"), "{run:?}");
+        assert_eq!(image.snapshot(), before);
+    }
+}
+
 #[test]
 fn twice_the_same_changes_nothing() {
     let image = Image::new();

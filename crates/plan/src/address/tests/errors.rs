@@ -85,7 +85,7 @@ fn a_full_range_says_so_and_how_to_widen_it() {
         error.message,
         "no address is left in 10.1.0.7-10.1.0.7 in 10.1.0.0/24: 1 used, 0 resting, 1 usable"
     );
-    assert!(error.hint.unwrap().contains("--range"));
+    assert!(error.hint.unwrap().contains("ipRanges"));
     let gateway = refused(&[], &[vec![range("10.1.0.0/24", "10.1.0.1", "10.1.0.1")]]);
     assert_eq!(gateway.kind, ErrorKind::Exhausted, "a range of reserved addresses has none");
 }
