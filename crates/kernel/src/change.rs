@@ -143,9 +143,6 @@ pub enum Cause {
     /// A wire did not come up.
     #[error("the wire {0} does not carry packets, seconds after both ends were set up")]
     NotOperational(IfName),
-    /// The kernel's worker did not get round to an address.
-    #[error("the address {0} does not count inside ten seconds after it was set: is the host overloaded?")]
-    NotLocal(IpAddr),
     /// A fault point stopped it (tests only).
     #[error("stopped by the fault point {0}")]
     Fault(String),

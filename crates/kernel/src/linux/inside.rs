@@ -1,10 +1,6 @@
 //! The workload's side: settings, addresses, neighbours and routes in its namespace; and the check of them.
 
 use std::collections::BTreeSet;
-<<<<<<< HEAD
-use std::net::IpAddr;
-=======
->>>>>>> main
 use std::time::{Duration, Instant};
 
 use weft_model::IfName;
@@ -19,9 +15,6 @@ use crate::state::{Inside, InsideRoute};
 use crate::sysctl;
 
 /// How long an address may take to be in force; microseconds are usual, milliseconds on a busy host.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the kernel's worker may take: it works for all namespaces, one address after the other, each
-/// with the RTNL lock. Of 15,000 attaches on an overloaded machine one waited for more than a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
@@ -54,27 +47,6 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     for wanted in &inside.routes {
         route::add(&mut messages, &described(wanted, index));
     }
-<<<<<<< HEAD
-    let mut socket = Socket::open(Family::Route)?;
-    for answer in socket.transact(&messages)? {
-        answer?;
-    }
-    inside.addresses.iter().try_for_each(|to| wait_until_local(&mut socket, to.addr()))
-}
-
-/// A new IPv6 address does not count yet when the kernel has acknowledged it: its local route is made by
-/// a worker (net/ipv6/addrconf.c `addrconf_dad_start`, also where there is no detection of duplicates), and
-/// packets that arrive before are dropped. Mostly it is there already.
-fn wait_until_local(socket: &mut Socket, address: IpAddr) -> Result<(), Cause> {
-    if address.is_ipv4() {
-        return Ok(());
-    }
-    let mut request = Messages::default();
-    route::get(&mut request, address);
-    let deadline = Instant::now() + PATIENCE;
-    // Refused while there is no route to it at all.
-    while !socket.dump(&request, |local: &mut bool, m| *local |= route::is_local(m)).unwrap_or(false) {
-=======
     for (at, answer) in socket.transact(&messages)?.into_iter().enumerate() {
         match (answer, at.checked_sub(before_routes).and_then(|at| inside.routes.get(at))) {
             // Configured before, by an agent that did not live to say so.
@@ -104,15 +76,11 @@ fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result
             Ok(false) | Err(Error::Refused(_)) => {} // another route, or none at all
             Err(error) => return Err(error.into()),
         }
->>>>>>> main
         if Instant::now() > deadline {
-            return Err(Cause::NotLocal(address));
+            return Err(Cause::NotOperational(inside.ifname.clone()));
         }
         std::thread::sleep(Duration::from_micros(100));
     }
-<<<<<<< HEAD
-    Ok(())
-=======
 }
 
 /// Whether an interface here is the other end of a wire on the host.
@@ -123,7 +91,6 @@ fn is_other_end(socket: &mut Socket, index: u32, host_end: u32) -> Result<bool, 
         *found = link::read(m).filter(|l| l.index == index).or(found.take());
     })?;
     Ok(found.is_some_and(|l| l.kind == "veth" && l.other_end == Some(host_end)))
->>>>>>> main
 }
 
 /// What is wrong inside, in words; empty when all is as it was written.

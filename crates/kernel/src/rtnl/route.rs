@@ -97,37 +97,21 @@ pub fn list() -> Messages {
     messages
 }
 
-<<<<<<< HEAD
-/// Asks which way a packet to `address` would take.
-pub fn get(messages: &mut Messages, address: IpAddr) {
-    let mut header = [0; HEADER];
-    header[0] = family(address);
-    header[1] = IpNet::from(address).prefix_len();
-=======
 /// Asks which route a packet to `address` would take.
 pub fn lookup(messages: &mut Messages, address: IpAddr) {
     let mut header = [0; HEADER];
     header[0] = family(address);
     header[1] = if address.is_ipv4() { 32 } else { 128 };
->>>>>>> main
     messages.push(libc::RTM_GETROUTE, REQUEST | ACK, &header, |a| {
         a.ip(libc::RTA_DST, address);
     });
 }
 
-<<<<<<< HEAD
-/// Whether an answer to [`get`] says that the address is the namespace's own.
-#[must_use]
-pub fn is_local(message: &Message<'_>) -> bool {
-    message.kind == libc::RTM_NEWROUTE
-        && message.structure::<HEADER>().is_some_and(|h| h[7] == libc::RTN_LOCAL)
-=======
 /// Whether the answer to [`lookup`] is that the packet stays here, for the address is our own.
 #[must_use]
 pub fn is_local(message: &Message<'_>) -> bool {
     let head: Option<[u8; HEADER]> = message.structure();
     message.kind == libc::RTM_NEWROUTE && head.is_some_and(|h| h[7] == libc::RTN_LOCAL)
->>>>>>> main
 }
 
 /// Reads a unicast route of the main table that leaves by one interface.
