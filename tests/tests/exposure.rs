@@ -38,7 +38,7 @@ fn loopback_from_a_neighbour() -> Result<()> {
     let port = sink.local_addr()?.port();
     sink.set_read_timeout(Some(SOON))?;
     let open = Sysctl::global("net/ipv4/conf/all/route_localnet");
-    host.netns().run(|| sysctl::write(&open, "1"))??;
+    host.netns().run(|| sysctl::Writer::default().write(&open, "1"))??;
     let tap = Tap::open(underlay.netns(), underlay.link())?;
     let own = underlay_mac(&underlay)?;
     let frame = |to: IpAddr, from: IpAddr| packet(own, host.mac(), &udp((from, 1000), (to, port), LIE));
@@ -50,7 +50,7 @@ fn loopback_from_a_neighbour() -> Result<()> {
     host.start_agent()?;
     let reason = "loopback address from outside";
     for state in ["1", "0"] {
-        host.netns().run(|| sysctl::write(&open, state))??;
+        host.netns().run(|| sysctl::Writer::default().write(&open, state))??;
         let before = host.refused(reason)?;
         tap.send(&lie)?;
         tap.send(&lie6)?; // the kernel's own affair: it refuses ::1 before any rule

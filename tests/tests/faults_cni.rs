@@ -28,7 +28,7 @@ struct Runtime<'a> {
 }
 
 impl Runtime<'_> {
-    fn call(&self, command: &str, container: &str, netns: Option<&str>, more: Value) -> Result<Call> {
+    fn call(&self, command: &str, container: &str, netns: Option<&str>, more: &Value) -> Result<Call> {
         let mut conf =
             json!({ "cniVersion": "1.1.0", "name": "test", "type": "weft", "network": self.network });
         if let (Some(conf), Some(more)) = (conf.as_object_mut(), more.as_object()) {
@@ -51,19 +51,19 @@ impl Runtime<'_> {
     }
 
     fn add(&self, container: &str) -> Result<Value> {
-        let call = self.call("ADD", container, Some(&netns(container)), json!({}))?;
+        let call = self.call("ADD", container, Some(&netns(container)), &json!({}))?;
         ensure!(call.code == Some(0), "ADD {container}: {}", call.text);
         Ok(call.out)
     }
 
     fn del(&self, container: &str, netns: Option<&str>) -> Result<()> {
-        let call = self.call("DEL", container, netns, json!({}))?;
+        let call = self.call("DEL", container, netns, &json!({}))?;
         ensure!(call.code == Some(0), "DEL {container} ended with {:?}: {}", call.code, call.text);
         Ok(())
     }
 
     fn check(&self, container: &str, result: &Value) -> Result<Call> {
-        self.call("CHECK", container, Some(&netns(container)), json!({ "prevResult": result }))
+        self.call("CHECK", container, Some(&netns(container)), &json!({ "prevResult": result }))
     }
 }
 
@@ -170,10 +170,10 @@ fn add_twice_is_an_error_that_changes_nothing() -> Result<()> {
     on_both(|host, runtime, _agent| {
         runtime.add("c1")?;
         let before = (host.dump()?, host.dump_inside("c1")?, host.status()?.workloads);
-        let call = runtime.call("ADD", "c1", Some(&netns("c1")), json!({}))?;
+        let call = runtime.call("ADD", "c1", Some(&netns("c1")), &json!({}))?;
         ensure!(call.code == Some(1) && call.out["code"].is_number(), "the second ADD: {}", call.text);
         // Under another id too: the interface is there.
-        let call = runtime.call("ADD", "other", Some(&netns("c1")), json!({}))?;
+        let call = runtime.call("ADD", "other", Some(&netns("c1")), &json!({}))?;
         ensure!(call.code == Some(1), "an ADD of a present interface: {}", call.text);
         host.await_dump("nothing to have changed", &before.0, REPAIR)?;
         let inside = host.dump_inside("c1")?;
@@ -193,7 +193,7 @@ fn gc_removes_exactly_the_unlisted_of_its_owner() -> Result<()> {
         runtime.add("c2")?;
         runtime.add("c3")?;
         let keep = json!([{ "containerID": "c1", "ifname": "eth0" }]);
-        let call = runtime.call("GC", "", None, json!({ "cni.dev/valid-attachments": keep }))?;
+        let call = runtime.call("GC", "", None, &json!({ "cni.dev/valid-attachments": keep }))?;
         ensure!(call.code == Some(0), "GC: {}", call.text);
         host.await_dump("GC", &before, REPAIR)?;
         ensure!(containers(host)? == ["c1", "person"], "left are {:?}", containers(host)?);

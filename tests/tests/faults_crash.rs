@@ -1,5 +1,7 @@
 //! BAR.md R1: the agent dies at any point of an attach or a detach, and the next one settles everything.
 
+#![allow(clippy::print_stdout, reason = "measured figures belong into the test's output")]
+
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};

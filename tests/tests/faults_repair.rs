@@ -1,6 +1,8 @@
 //! BAR.md R4, invariant 8: whatever another hand does to weft's objects is mended within a second; the
 //! tests wait ten times as long and print what it took.
 
+#![allow(clippy::print_stdout, reason = "measured figures belong into the test's output")]
+
 use anyhow::{Context, Result, ensure};
 use weft_model::Mode;
 use weft_tests::host::{Net, REPAIR, difference};

@@ -1,6 +1,8 @@
 //! BAR.md R6: storage that cannot be written, is full, or holds rubbish. The agent starts, traffic flows on,
 //! the kernel tells who is attached, and no address is given out twice.
 
+#![allow(clippy::print_stdout, reason = "measured figures belong into the test's output")]
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 

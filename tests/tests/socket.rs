@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_lab::Namespace;
 use weft_model::Mode;
-use weft_model::api::{REQUEST_LIMIT, Request};
+use weft_model::api::{ErrorKind, REQUEST_LIMIT, Request};
 use weft_tests::programs;
 use weft_tests::scene::{Case, Families, SOON, Scene};
 
@@ -206,5 +206,26 @@ fn silent_clients_hold_up_nobody() -> Result<()> {
     let took = begin.elapsed();
     ensure!(took < Duration::from_secs(10), "requests took {took:?} beside silent clients");
     drop(clients);
+    Ok(())
+}
+
+/// On a segment no wish takes another's, the bridge's or a port's.
+#[test]
+fn foreign_ethernet_addresses_are_refused() -> Result<()> {
+    let scene = Scene::new()?;
+    let network = scene.network(1, Case { mode: Mode::Bridge, families: Families::Dual })?;
+    let other = scene.workload(&network)?;
+    let namespace = Namespace::new()?;
+    let bridge = other.attached.bridge.as_ref().context("no bridge")?.1;
+    for mac in [other.attached.mac, other.attached.host_mac, bridge] {
+        let mut wish = namespace.wish(&network, "eth0")?;
+        wish.mac = Some(mac);
+        let error =
+            Namespace::attach_as(&scene.host, wish).expect_err("another's Ethernet address was given");
+        ensure!(error.refusal().is_some_and(|r| r.kind == ErrorKind::Exists), "{error}");
+    }
+    let mut wish = namespace.wish(&network, "eth0")?;
+    wish.mac = Some("02:00:00:00:00:77".parse()?);
+    Namespace::attach_as(&scene.host, wish)?;
     Ok(())
 }

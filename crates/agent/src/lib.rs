@@ -98,7 +98,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     spawn("reaper", here, move |agent| reaper::run(&agent, &retired, reaper_kernel))?;
     spawn("repairs", here, move |agent| agent.repairs(&bell))?;
     spawn("watch", here, move |agent| watch.run(&agent, &ports))?;
-    spawn("socket", here, move |agent| socket::serve(&agent, &listener))?;
+    spawn("socket", here, move |agent| socket::serve(&agent, listener))?;
     let journal = config.journal();
     spawn("journal", here, move |agent| {
         loop {

@@ -21,6 +21,8 @@ use crate::chain;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More peers than that at once are sent away.
 const PEERS: usize = 256;
+/// So many threads wait for peers: to start one takes longer than half of what an attach costs in it.
+const SPARE: usize = 4;
 /// Enough for JSON's nesting and a plan of one workload.
 const STACK: usize = 256 << 10;
 
@@ -52,35 +54,74 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Those who wait for peers and serve them.
+struct Crew {
+    agent: Arc<Agent>,
+    listener: UnixListener,
+    /// How many wait for a peer.
+    idle: AtomicUsize,
+    /// How many serve one.
+    busy: AtomicUsize,
+}
+
 /// Serves until the agent's end.
-pub(crate) fn serve(agent: &Arc<Agent>, listener: &UnixListener) {
-    let peers = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        let stream = match stream {
-            Ok(stream) => stream,
+pub(crate) fn serve(agent: &Arc<Agent>, listener: UnixListener) {
+    let (idle, busy) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let crew = Arc::new(Crew { agent: agent.clone(), listener, idle, busy });
+    (1..SPARE).for_each(|_| hire(&crew));
+    work(&crew);
+}
+
+fn hire(crew: &Arc<Crew>) {
+    let theirs = crew.clone();
+    let spawned =
+        std::thread::Builder::new().name("peer".to_owned()).stack_size(STACK).spawn(move || work(&theirs));
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "failed to start a thread for peers");
+    }
+}
+
+/// Serves one peer after the other; returns when enough others wait for one. Whoever takes the last
+/// place of those waiting starts the next: a peer need not wait for a thread to begin.
+fn work(crew: &Arc<Crew>) {
+    while is_needed(crew) {
+        let accepted = crew.listener.accept();
+        if crew.idle.fetch_sub(1, Ordering::Relaxed) == 1 {
+            hire(crew);
+        }
+        match accepted {
+            Ok((stream, _)) => serve_one(crew, &stream),
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
                 std::thread::sleep(Duration::from_millis(10)); // out of descriptors: do not spin
-                continue;
             }
-        };
-        if peers.fetch_add(1, Ordering::Relaxed) >= PEERS {
-            peers.fetch_sub(1, Ordering::Relaxed);
-            let error = Error::new(ErrorKind::TryAgain, format!("{PEERS} requests are being served already"));
-            let _ = answer(&stream, &Reply::Error(error));
-            continue;
         }
-        let (agent, here) = (agent.clone(), peers.clone());
-        let spawned = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            if let Err(error) = talk(&agent, &stream) {
-                tracing::debug!(%error, "a peer went away");
-            }
-            here.fetch_sub(1, Ordering::Relaxed);
-        });
-        if let Err(error) = spawned {
-            peers.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(%error, "failed to start a thread for a peer");
-        }
+    }
+}
+
+/// Counts the caller among those who wait, unless there are enough. It leaves only where somebody else
+/// is left: those counted may have been taken meanwhile.
+fn is_needed(crew: &Crew) -> bool {
+    if crew.idle.fetch_add(1, Ordering::Relaxed) < SPARE {
+        return true;
+    }
+    let alone = crew.idle.fetch_sub(1, Ordering::Relaxed) == 1;
+    if alone {
+        crew.idle.fetch_add(1, Ordering::Relaxed);
+    }
+    alone
+}
+
+fn serve_one(crew: &Crew, stream: &UnixStream) {
+    let done = if crew.busy.fetch_add(1, Ordering::Relaxed) < PEERS {
+        talk(&crew.agent, stream)
+    } else {
+        let message = format!("{PEERS} requests are being served already");
+        answer(stream, &Reply::Error(Error::new(ErrorKind::TryAgain, message)))
+    };
+    crew.busy.fetch_sub(1, Ordering::Relaxed);
+    if let Err(error) = done {
+        tracing::debug!(%error, "a peer went away");
     }
 }
 

@@ -4,8 +4,10 @@
 //! It only rings the bell; the repair is the same read, diff and apply as at start.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use weft_kernel::netlink::{Error, Family, Message, Socket};
 use weft_kernel::nft;
 use weft_kernel::rtnl::{address, link, neighbour, route};
@@ -17,6 +19,12 @@ use crate::chain;
 const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
 /// Room for the events of a thousand links that vanish at once.
 const ROOM: i32 = 4 << 20;
+
+/// An attach makes a dozen events within a millisecond. To look at each would wake this thread each time
+/// and have it wait for the engine, which the attach holds: so they are gathered for a moment.
+const GATHER: Duration = Duration::from_millis(5);
+/// So many packets are read before they are judged, however many there are.
+const PACKETS: usize = 4096;
 
 /// Sockets on which events arrive.
 pub(crate) struct Watch {
@@ -60,29 +68,42 @@ impl Watch {
     /// Works until the agent's end. `ours` are the ports of the agent's own sockets.
     pub(crate) fn run(mut self, agent: &Arc<Agent>, ours: &[u32]) {
         loop {
-            let mut fds =
-                [PollFd::new(&self.route, PollFlags::IN), PollFd::new(&self.netfilter, PollFlags::IN)];
-            if poll(&mut fds, None).is_err() {
+            if self.ready(None) == [false, false] {
                 continue; // interrupted
             }
-            let [route_ready, netfilter_ready] = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
+            thread::sleep(GATHER);
             let mut events = Vec::new();
-            if route_ready {
-                let result = self.route.receive(|m| events.extend(read(&m, ours.contains(&m.port))));
-                lost(agent, result);
-            }
-            if netfilter_ready {
-                let tables = weft_kernel::ours::tables();
-                let result = self.netfilter.receive(|m| {
-                    if !ours.contains(&m.port) && nft::concerns(&m, &tables) {
-                        events.push(Event::Rules);
-                    }
-                });
-                lost(agent, result);
+            for _ in 0..PACKETS {
+                let [route_ready, netfilter_ready] = self.ready(Some(&Timespec::default()));
+                if route_ready {
+                    let result = self.route.receive(|m| events.extend(read(&m, ours.contains(&m.port))));
+                    lost(agent, result);
+                }
+                if netfilter_ready {
+                    let tables = weft_kernel::ours::tables();
+                    let result = self.netfilter.receive(|m| {
+                        if !ours.contains(&m.port) && nft::concerns(&m, &tables) {
+                            events.push(Event::Rules);
+                        }
+                    });
+                    lost(agent, result);
+                }
+                if !route_ready && !netfilter_ready {
+                    break;
+                }
             }
             if !events.is_empty() && agent.engine().matters(&events) {
                 agent.repair("the kernel was changed by another hand");
             }
+        }
+    }
+
+    /// Which of the two sockets have something to read, after waiting at most so long.
+    fn ready(&self, patience: Option<&Timespec>) -> [bool; 2] {
+        let mut fds = [PollFd::new(&self.route, PollFlags::IN), PollFd::new(&self.netfilter, PollFlags::IN)];
+        match poll(&mut fds, patience) {
+            Ok(_) => [0, 1].map(|at: usize| !fds[at].revents().is_empty()),
+            Err(_) => [false, false],
         }
     }
 }

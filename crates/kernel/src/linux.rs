@@ -25,6 +25,18 @@ use weft_model::IfName;
 pub struct Linux {
     route: Socket,
     netfilter: Socket,
+    settings: sysctl::Writer,
+}
+
+/// Changes that will travel in one message.
+#[derive(Default)]
+struct Batch {
+    messages: Messages,
+    /// Which changes they are.
+    queued: Vec<usize>,
+    /// The interface that was looked up last. It is forgotten with the batch: what lies between two
+    /// batches may give the name to another link.
+    last: Option<(IfName, u32)>,
 }
 
 /// What one change became.
@@ -41,7 +53,11 @@ impl Linux {
     /// # Errors
     /// [`netlink::Error::Open`].
     pub fn open() -> Result<Linux, netlink::Error> {
-        Ok(Linux { route: Socket::open(Family::Route)?, netfilter: Socket::open(Family::Netfilter)? })
+        Ok(Linux {
+            route: Socket::open(Family::Route)?,
+            netfilter: Socket::open(Family::Netfilter)?,
+            settings: sysctl::Writer::default(),
+        })
     }
 
     /// The port numbers of the sockets, by which events of our own making are told.
@@ -56,31 +72,35 @@ impl Linux {
     }
 
     /// Adds a change to the batch if it is one that batches; makes it at once otherwise.
-    fn prepare(&mut self, batch: &mut Messages, change: &Change) -> Result<Prepared, Cause> {
+    fn prepare(&mut self, batch: &mut Batch, change: &Change) -> Result<Prepared, Cause> {
+        let Batch { messages, last, .. } = batch;
+        let mut index = |name: &IfName| remembered(last, name);
         match change {
             Change::Release(name) => {
                 let master = Some(0);
-                link::change(batch, index(name)?, &link::Change { master, ..link::Change::default() });
+                link::change(messages, index(name)?, &link::Change { master, ..link::Change::default() });
             }
             Change::SetLink(name, wanted) => {
-                let master = wanted.master.as_ref().map(index).transpose()?;
+                let master = wanted.master.as_ref().map(&mut index).transpose()?;
                 let mac = Some(wanted.mac);
                 let up = Some(wanted.up);
                 let (mtu, group) = (Some(wanted.mtu), Some(wanted.group));
                 let alias = wanted.alias.as_deref().filter(|_| wanted.kind == Kind::Bridge);
-                link::change(batch, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
+                link::change(messages, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
-            Change::AddAddress(name, to) => address::add(batch, index(name)?, *to),
-            Change::SetNeighbour(name, ip, mac) => neighbour::set(batch, index(name)?, *ip, *mac),
-            Change::SetRoute(to, via) => route::set(batch, &described(*to, via)?),
-            Change::DeleteRoute(to, via) => route::delete(batch, &described(*to, via)?),
-            Change::DeleteNeighbour(name, ip) => neighbour::delete(batch, index(name)?, *ip),
-            Change::DeleteAddress(name, from) => address::delete(batch, index(name)?, *from),
+            Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
+            Change::SetNeighbour(name, ip, mac) => neighbour::set(messages, index(name)?, *ip, *mac),
+            Change::SetRoute(to, via) => route::set(messages, &described(*to, via, index(&via.device)?)),
+            Change::DeleteRoute(to, via) => {
+                route::delete(messages, &described(*to, via, index(&via.device)?));
+            }
+            Change::DeleteNeighbour(name, ip) => neighbour::delete(messages, index(name)?, *ip),
+            Change::DeleteAddress(name, from) => address::delete(messages, index(name)?, *from),
             Change::Retire(name) => {
                 let (up, group) = (Some(false), Some(REAPED));
-                link::change(batch, index(name)?, &link::Change { up, group, ..link::Change::default() });
+                link::change(messages, index(name)?, &link::Change { up, group, ..link::Change::default() });
             }
-            Change::DeleteLink(name) => link::delete(batch, index(name)?),
+            Change::DeleteLink(name) => link::delete(messages, index(name)?),
             _ => return Ok(Prepared::Settled(self.at_once(change))),
         }
         Ok(Prepared::Queued)
@@ -88,7 +108,9 @@ impl Linux {
 
     fn at_once(&mut self, change: &Change) -> Result<(), Cause> {
         match change {
-            Change::SetSysctl(key, value) | Change::SetLinkSysctl(key, value) => sysctl::write(key, value)
+            Change::SetSysctl(key, value) | Change::SetLinkSysctl(key, value) => self
+                .settings
+                .write(key, value)
                 .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
@@ -114,16 +136,12 @@ impl Linux {
     }
 
     /// Sends the batch and files each answer under the change it belongs to.
-    fn flush(
-        &mut self,
-        batch: &mut Messages,
-        queued: &mut Vec<usize>,
-        answers: &mut [Option<Result<(), Cause>>],
-    ) {
-        if batch.is_empty() {
+    fn flush(&mut self, batch: &mut Batch, answers: &mut [Option<Result<(), Cause>>]) {
+        let Batch { messages, mut queued, .. } = std::mem::take(batch);
+        if messages.is_empty() {
             return;
         }
-        match self.route.transact(&std::mem::take(batch)) {
+        match self.route.transact(&messages) {
             Ok(verdicts) => {
                 for (at, verdict) in queued.drain(..).zip(verdicts) {
                     answers[at] = Some(verdict.map_err(Cause::from));
@@ -148,18 +166,22 @@ impl Kernel for Linux {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
         let mut answers: Vec<Option<Result<(), Cause>>> = changes.iter().map(|_| None).collect();
-        let (mut batch, mut queued) = (Messages::default(), Vec::new());
+        let mut batch = Batch::default();
+        self.settings.forget();
         for (at, change) in changes.iter().enumerate() {
             if !batches(change) {
-                self.flush(&mut batch, &mut queued, &mut answers);
+                if !matches!(change, Change::SetLinkSysctl(..)) {
+                    self.settings.forget();
+                }
+                self.flush(&mut batch, &mut answers);
             }
             match self.prepare(&mut batch, change) {
-                Ok(Prepared::Queued) => queued.push(at),
+                Ok(Prepared::Queued) => batch.queued.push(at),
                 Ok(Prepared::Settled(result)) => answers[at] = Some(result),
                 Err(cause) => answers[at] = Some(Err(cause)),
             }
         }
-        self.flush(&mut batch, &mut queued, &mut answers);
+        self.flush(&mut batch, &mut answers);
         let answer = |(change, answer): (&Change, Option<Result<(), Cause>>)| {
             forgive(change, answer.unwrap_or(Ok(())))
                 .map_err(|cause| ChangeError { command: first_command(change), cause })
@@ -203,14 +225,26 @@ fn index(name: &IfName) -> Result<u32, Cause> {
     netns::index_of(name.as_str()).ok_or_else(|| Cause::NoLink(name.clone()))
 }
 
-fn described(destination: IpNet, wanted: &Route) -> Result<route::Described, Cause> {
-    Ok(route::Described {
+/// The index of an interface, asked for once per batch where several changes in a row concern it.
+fn remembered(last: &mut Option<(IfName, u32)>, name: &IfName) -> Result<u32, Cause> {
+    match last {
+        Some((known, index)) if known == name => Ok(*index),
+        _ => {
+            let index = index(name)?;
+            *last = Some((name.clone(), index));
+            Ok(index)
+        }
+    }
+}
+
+fn described(destination: IpNet, wanted: &Route, index: u32) -> route::Described {
+    route::Described {
         destination,
-        index: index(&wanted.device)?,
+        index,
         gateway: None,
         source: wanted.source,
         protocol: ROUTE_PROTOCOL,
         mtu: None,
         metric: None,
-    })
+    }
 }

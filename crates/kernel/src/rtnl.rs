@@ -6,6 +6,7 @@ pub mod address;
 pub mod link;
 pub mod neighbour;
 pub mod route;
+pub mod settings;
 
 use std::net::IpAddr;
 

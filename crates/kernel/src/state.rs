@@ -118,6 +118,13 @@ impl Sysctl {
         safe.then(|| Sysctl(path.to_owned()))
     }
 
+    /// Interface and name of a setting of one interface in that family.
+    #[must_use]
+    pub fn link_and_name(&self, family: &str) -> Option<(&str, &str)> {
+        let rest = self.0.strip_prefix("net/")?.strip_prefix(family)?.strip_prefix("/conf/")?;
+        rest.split_once('/').filter(|(link, _)| !matches!(*link, "all" | "default"))
+    }
+
     /// The path below `/proc/sys`.
     #[must_use]
     pub fn path(&self) -> &str {

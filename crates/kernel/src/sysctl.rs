@@ -1,7 +1,10 @@
 //! Reading and writing kernel settings below `/proc/sys`, in the calling thread's network namespace.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::state::Sysctl;
 
@@ -17,13 +20,42 @@ pub fn read(key: &Sysctl) -> io::Result<Option<String>> {
     }
 }
 
-/// Writes a setting. Absence is success: a kernel without IPv6 has nothing to switch off.
-///
-/// # Errors
-/// Any other than absence.
-pub fn write(key: &Sysctl, value: &str) -> io::Result<()> {
-    match fs::write(format!("/proc/sys/{}", key.path()), value) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// Writes settings, and remembers the folder of the last one: to find it is what takes long (see
+/// [`rtnl::settings`](crate::rtnl::settings)), and settings come by interface.
+#[derive(Debug, Default)]
+pub struct Writer {
+    last: Option<(String, OwnedFd)>,
+}
+
+impl Writer {
+    /// Writes a setting. Absence is success: a kernel without IPv6 has nothing to switch off.
+    ///
+    /// # Errors
+    /// Any other than absence.
+    pub fn write(&mut self, key: &Sysctl, value: &str) -> io::Result<()> {
+        match self.try_write(key, value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Forgets the folder. To be called when its interface may have been replaced by another of its name.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    fn try_write(&mut self, key: &Sysctl, value: &str) -> io::Result<()> {
+        let (folder, name) = key.path().rsplit_once('/').ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match &mut self.last {
+            Some((known, fd)) if known == folder => fd,
+            last => {
+                let fd = rustix::fs::open(format!("/proc/sys/{folder}"), flags, Mode::empty())?;
+                &mut last.insert((folder.to_owned(), fd)).1
+            }
+        };
+        // Neither created nor truncated, as `fs::write` would.
+        let file = rustix::fs::openat(fd, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        fs::File::from(file).write_all(value.as_bytes())
     }
 }

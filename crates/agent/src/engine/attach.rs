@@ -106,6 +106,8 @@ impl Engine {
         let network =
             self.world.networks.get(&wish.id.network).ok_or_else(|| no_network(&wish.id.network))?;
         let mtu = self.plan.networks[&network.name].mtu;
+        self.unshared(wish)?;
+        self.once_per_namespace(wish, netns)?;
         let host_end = match &wish.host_ifname {
             Some(name) => self.free_name(name)?,
             None => fresh_host_end(),
@@ -163,6 +165,40 @@ impl Engine {
             pools.restore(&wish.id, &own).map_err(Error::from)?;
         }
         Ok(wish.assigned.clone())
+    }
+
+    /// Two routed wires of one network in one namespace: the route to the network could lead by one only,
+    /// and answers of the other would leave with the wrong source.
+    fn once_per_namespace(&self, wish: &Attach, netns: &Netns) -> Result<(), Error> {
+        let network = &wish.id.network;
+        let routed = self.plan.networks.get(network).is_some_and(|n| n.mode == Mode::Routed);
+        let same = |w: &&Workload| w.id.network == *network && w.netns.inode == netns.inode();
+        match self.world.workloads.values().find(same).filter(|_| routed) {
+            None => Ok(()),
+            Some(present) => {
+                let (netns, ifname) = (wish.netns.display(), &present.id.ifname);
+                let message = format!("{netns} is in network '{network}' already, as {ifname}");
+                Err(Error::new(ErrorKind::Exists, message)
+                    .hint("a namespace joins a routed network once; join another network, or one with --mode bridge"))
+            }
+        }
+    }
+
+    /// On a segment an Ethernet address belongs to one: two with the same would take each other's packets.
+    fn unshared(&self, wish: &Attach) -> Result<(), Error> {
+        let Some(mac) = wish.mac else { return Ok(()) };
+        let Some(network) = self.plan.networks.get(&wish.id.network).filter(|n| n.mode == Mode::Bridge)
+        else {
+            return Ok(());
+        };
+        let mut others = self.plan.workloads.values().filter(|w| w.network == network.id);
+        let holder = match others.find(|w| w.mac == mac || w.host_mac == mac) {
+            Some(other) => other.id.to_string(),
+            None if network.device_mac == mac => format!("the bridge {}", network.device),
+            None => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Exists, format!("the Ethernet address {mac} belongs to {holder}"))
+            .hint("ask for another, or for none: weft chooses one that is free"))
     }
 
     fn free_name(&self, name: &IfName) -> Result<IfName, Error> {

@@ -1,5 +1,6 @@
 //! Starting: from the store and the kernel to a world, whatever state the last agent left them in.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -130,7 +131,8 @@ impl Engine {
             }
             self.adopt(workload, &mut writes);
         }
-        let namespaces = named_namespaces();
+        // Opening thousands of files takes longer than the rest, and hardly ever is a record missing.
+        let namespaces = LazyCell::new(named_namespaces);
         for (id, host_end) in finished {
             if self.world.workloads.contains_key(&id) {
                 continue;

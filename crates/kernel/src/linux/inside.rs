@@ -15,7 +15,7 @@ use crate::state::{Inside, InsideRoute};
 use crate::sysctl;
 
 /// How long an address may take to be in force; microseconds are usual, milliseconds on a busy host.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
 /// Brings the inner end up, with everything it needs. `host_end` is the other end's index: an interface
@@ -29,8 +29,9 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
         return Err(Cause::NotOurs(inside.ifname.clone()));
     }
     // Settings first: the kernel acts on some of them in the moment the interface comes up.
+    let mut settings = sysctl::Writer::default();
     for (key, value) in &inside.sysctls {
-        sysctl::write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
+        settings.write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
     }
     let up = link::Change { up: Some(true), ..link::Change::default() };
     let mut messages = Messages::default();

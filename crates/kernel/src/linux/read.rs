@@ -20,11 +20,12 @@ pub(super) fn state(
     let mut state = State::default();
     let all = list(socket, "links", &link::list(), link::read)?;
     let names: BTreeMap<u32, IfName> = all.iter().filter_map(|l| Some((l.index, l.name.clone()?))).collect();
-    let mut ours = BTreeMap::new();
+    let (mut ours, mut settings) = (BTreeMap::new(), BTreeMap::new());
     for found in all.into_iter().filter(is_our_work) {
         let Some(kind) = kind(&found) else { continue };
         let Some(name) = found.name else { continue };
         ours.insert(found.index, name.clone());
+        settings.insert(name.to_string(), found.ipv6);
         let link = Link {
             kind,
             mac: found.mac.unwrap_or(Mac([0; 6])),
@@ -55,7 +56,8 @@ pub(super) fn state(
         }
     }
     for key in sysctls {
-        if let Ok(Some(value)) = sysctl::read(key) {
+        let came_along = key.link_and_name("ipv6").and_then(|(link, name)| settings.get(link)?.get(name));
+        if let Some(value) = came_along.or_else(|| sysctl::read(key).ok().flatten()) {
             state.sysctls.insert(key.clone(), value);
         }
     }

@@ -11,8 +11,9 @@ use crate::netns::Netns;
 use crate::rtnl::link;
 use crate::state::{Inside, Link};
 
-/// How long both ends may take to become operational once they are up; microseconds are usual.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long both ends may take to become operational once they are up; microseconds are usual, but an
+/// overloaded host takes its time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Linux {
     pub(super) fn create_wire(&mut self, name: &IfName, wanted: &Link, inside: &Inside) -> Result<(), Cause> {
@@ -35,7 +36,8 @@ impl Linux {
     /// The end that came up first has no carrier at that moment, and the kernel attaches its queue
     /// only when a worker has seen the carrier (net/core/link_watch.c): packets sent to it before
     /// are dropped. This is why first packets get lost elsewhere. Asking for the link makes newer
-    /// kernels (6.9) do that work at once; older ones are asked until they have.
+    /// kernels (6.9) do that work at once; older ones are asked until they have. The same goes for a bridge
+    /// that gets its first port: it has had no carrier until now.
     pub(super) fn finish(&mut self, name: &IfName, alias: &str) -> Result<(), Cause> {
         let index = index(name)?;
         let deadline = Instant::now() + PATIENCE;
@@ -51,7 +53,11 @@ impl Linux {
     }
 
     fn operational(&mut self, index: u32) -> Result<bool, Cause> {
-        Ok(self.describe(index)?.is_some_and(|link| link.operational))
+        let Some(link) = self.describe(index)?.filter(|link| link.operational) else { return Ok(false) };
+        match link.master {
+            None => Ok(true),
+            Some(bridge) => Ok(self.describe(bridge)?.is_some_and(|bridge| bridge.operational)),
+        }
     }
 
     /// A link as it is now.

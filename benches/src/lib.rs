@@ -1,0 +1,3 @@
+//! What the benchmarks' programs share: the floor, by which everything else is measured.
+
+pub mod floor;
