@@ -1,6 +1,8 @@
 //! BAR.md R1, R7, R11, R12: many attaches and detaches, killed at random, in parallel, for long, and with
 //! events that are lost.
 
+#![allow(clippy::print_stdout, reason = "measured figures belong into the test's output")]
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,8 @@
 //! Invariants 4 and 5: traffic flows while agents are killed, stopped and started; without an agent what was
 //! permitted stays so and what was shut stays shut.
 
+#![allow(clippy::print_stdout, reason = "measured figures belong into the test's output")]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -66,7 +68,7 @@ fn udp_stream(to: IpAddr, sent: Arc<AtomicU64>) -> impl FnOnce(&AtomicBool) -> R
         let mut buffer = [0; 64];
         let mut read = |back: &mut u64| {
             while socket.recv(&mut buffer).is_ok() {
-                *back += 1
+                *back += 1;
             }
         };
         while !end.load(Ordering::Relaxed) {
@@ -175,9 +177,9 @@ fn restarts_lose_nothing(network: &Net<'_>, forged: &str) -> Result<()> {
     for round in 0..if full { 100 } else { 8 } {
         sleep(Duration::from_millis(150));
         if round % 2 == 0 {
-            agent.kill()
+            agent.kill();
         } else {
-            agent.terminate()?
+            agent.terminate()?;
         }
         sleep(Duration::from_millis(150));
         agent = host.start(&[])?;
