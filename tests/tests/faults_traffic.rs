@@ -254,7 +254,10 @@ fn an_unknown_wire_is_shut_without_an_agent() -> Result<()> {
         let key = format!("weftstray . $(ip netns exec unknown cat /sys/class/net/eth0/address) . {at}");
         let tables = if network.1 == Mode::Routed { "inet arp" } else { "bridge" };
         host.sh(&format!("for t in {tables}; do nft add element $t weft guard4 \"{{ {key} }}\"; done"))?;
-        host.ping("unknown", gateway.parse()?).context("the control: with a guard's elements")?;
+        // Not at once: the refused attempt has left a failed neighbour behind.
+        wait::until("the control: with a guard's elements it is open", REPAIR, || {
+            host.ping("unknown", gateway.parse()?).map(|_| ())
+        })?;
         // The next agent takes it away.
         let _agent = host.start(&[])?;
         wait::until("the stray wire to go", REPAIR, || {

@@ -97,7 +97,7 @@ proptest! {
             let to = steps(wanted, &empty.state);
             let back = steps(&empty, &wanted.state);
             for steps in [&to, &back] {
-                let ranks: Vec<u8> = steps.iter().map(weft_kernel::Change::rank).collect();
+                let ranks: Vec<u8> = steps.iter().map(Change::rank).collect();
                 prop_assert!(ranks.is_sorted(), "{:?}", ranks);
             }
         }
