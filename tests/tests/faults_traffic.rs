@@ -242,11 +242,15 @@ fn an_unknown_wire_is_shut_without_an_agent() -> Result<()> {
         host.namespaces(&["known".to_owned(), "unknown".to_owned()])?;
         host.attach("net", "known")?;
         agent.kill();
-        let group = if network.1 == Mode::Routed { "" } else { "ip link set weftstray master weft-net\n" };
+        // On a segment the way back is the bridge's own; a route by the port would lead astray.
+        let (group, back) = match network.1 {
+            Mode::Routed => ("", format!("ip route add {at} dev weftstray")),
+            Mode::Bridge => ("ip link set weftstray master weft-net\n", "true".to_owned()),
+        };
         host.sh(&format!(
             "ip link add weftstray group 2003107841 type veth peer name eth0 netns unknown\n{group}\
              ip link set weftstray up; ip -n unknown link set eth0 up; ip -n unknown addr add {at}/32 dev eth0\n\
-             ip -n unknown route add default dev eth0; ip route add {at} dev weftstray || true"
+             ip -n unknown route add default dev eth0; {back}"
         ))?;
         ensure!(host.ping("unknown", gateway.parse()?).is_err(), "an unknown wire is open");
         host.ping("known", gateway.parse()?)?;
