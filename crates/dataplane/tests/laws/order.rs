@@ -84,7 +84,7 @@ proptest! {
         let at = steps(&wanted, &found).iter().position(|s| matches!(s, Change::InstallRules(_)));
         kernel.refuses.extend(at);
         let report = sync(&mut kernel, &wanted).unwrap();
-        prop_assert!(at.is_none() || report.refused.len() == 1, "{:?}", report.refused);
+        prop_assert!(at.is_none() || !report.refused.is_empty(), "the refusal was not reported");
         guarded(&kernel, &wires, &rules)?;
         mended(&mut kernel, &wanted)?;
     }
