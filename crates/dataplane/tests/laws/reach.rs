@@ -8,10 +8,10 @@ use weft_kernel::{FakeKernel, Kernel, State};
 /// How many cases a law gets; the long run has the figures of BAR.md.
 pub(crate) fn cases() -> ProptestConfig {
     let full = std::env::var_os("WEFT_FULL").is_some_and(|v| v == "1");
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(if full { 20_000 } else { 100 })
-    }
+    let cases = if full { 20_000 } else { 100 };
+    // Some laws speak only of worlds with wires.
+    let max_global_rejects = cases * 4;
+    ProptestConfig { failure_persistence: None, max_global_rejects, ..ProptestConfig::with_cases(cases) }
 }
 
 /// A sync that nothing may stop.
