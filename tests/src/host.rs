@@ -317,13 +317,11 @@ const DUMP: &str = r#"
     ip -6 route show table all | sed 's/^/route6 /; s/ linkdown//'
     ip neigh show nud permanent | sed 's/^/neighbour /'
     ip rule | sed 's/^/rule /'; ip -6 rule | sed 's/^/rule6 /'
-    nft -s list ruleset | awk '/^table/ { t = $2 " " $3; c = "" } $1 == "chain" || $1 == "set" { c = $2 } { print "nft", t, c, $0 }'
+    nft -s list ruleset | awk '/^table/ { t = $2 " " $3; c = "" } $1 == "chain" || $1 == "set" { c = $2 } { print "nft", t, c, $0 }' |
+        sed -E 's/elements = \{ //; s/,$//; s/ \}$//; s/[[:space:]]+/ /g'
     for f in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding; do echo "$f $(cat $f)"; done
-    for l in $(ls /proc/sys/net/ipv6/conf); do
-        for k in accept_ra accept_redirects autoconf addr_gen_mode disable_ipv6; do
-            echo "setting $l $k $(cat /proc/sys/net/ipv6/conf/$l/$k)"
-        done
-    done"#;
+    cd /proc/sys/net/ipv6/conf
+    for k in accept_ra accept_redirects autoconf addr_gen_mode disable_ipv6; do grep . */$k | sed 's/^/setting /'; done"#;
 
 /// What has come and gone between two dumps.
 #[must_use]

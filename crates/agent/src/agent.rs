@@ -12,6 +12,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Without any event the kernel is compared with the plan so often, in case one was lost.
 const AUDIT: Duration = Duration::from_secs(60);
+/// What could not be mended is tried again so soon.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What all threads share.
 pub(crate) struct Agent {
@@ -38,8 +40,9 @@ impl Agent {
 
     /// Works until the agent's end.
     pub(crate) fn repairs(&self, bell: &Receiver<&'static str>) {
+        let mut patience = AUDIT;
         loop {
-            match bell.recv_timeout(AUDIT) {
+            match bell.recv_timeout(patience) {
                 Ok(reason) => {
                     tracing::debug!(reason, "comparing the kernel with the plan");
                     std::thread::sleep(SETTLE);
@@ -48,7 +51,7 @@ impl Agent {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.engine().sync();
+            patience = if self.engine().sync() { AUDIT } else { RETRY };
             std::thread::sleep(PAUSE);
         }
     }

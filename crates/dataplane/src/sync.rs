@@ -1,5 +1,6 @@
 //! Read, diff, apply.
 
+use weft_kernel::state::Kind;
 use weft_kernel::{Change, ChangeError, Kernel, ReadError};
 
 use crate::{Wanted, steps};
@@ -11,6 +12,18 @@ pub struct Report {
     pub made: Vec<Change>,
     /// Changes that were refused; their neighbours were made all the same (invariant 7).
     pub refused: Vec<ChangeError>,
+}
+
+impl Report {
+    fn apply<K: Kernel>(&mut self, kernel: &mut K, steps: Vec<Change>) {
+        let answers = kernel.apply(&steps);
+        for (step, answer) in steps.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => self.made.push(step),
+                Err(error) => self.refused.push(error),
+            }
+        }
+    }
 }
 
 /// A sync that could not begin.
@@ -28,14 +41,26 @@ pub enum SyncError {
 pub fn sync<K: Kernel>(kernel: &mut K, wanted: &Wanted) -> Result<Report, SyncError> {
     let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
     let found = kernel.read(&keys).map_err(SyncError::Read)?;
-    let steps = steps(wanted, &found);
-    let answers = kernel.apply(&steps);
+    let mut first = steps(wanted, &found);
+    let after_rules = first.iter().position(|step| step.rank() > RULES).unwrap_or(first.len());
+    let mut rest = first.split_off(after_rules);
     let mut report = Report::default();
-    for (step, answer) in steps.into_iter().zip(answers) {
-        match answer {
-            Ok(()) => report.made.push(step),
-            Err(error) => report.refused.push(error),
-        }
+    report.apply(kernel, first);
+    if !report.refused.is_empty() {
+        // Perhaps a guard is not in force: what exists is kept in order, but no wire is opened (BAR.md 16).
+        rest.retain(|step| !opens_a_wire(step));
     }
+    report.apply(kernel, rest);
     Ok(report)
+}
+
+/// The rank of additions to nftables, the guards of new wires among them.
+const RULES: u8 = 1;
+
+fn opens_a_wire(step: &Change) -> bool {
+    match step {
+        Change::CreateWire(..) | Change::Configure(..) | Change::Finish(..) => true,
+        Change::SetLink(_, link) => link.kind == Kind::Wire && link.up,
+        _ => false,
+    }
 }

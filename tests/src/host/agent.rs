@@ -22,7 +22,14 @@ impl Agent {
     /// # Errors
     /// If it is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill_process(self.pid, signal)?)
+        kill_process(self.pid, signal)?;
+        self.wake_parent(signal)
+    }
+
+    /// nsenter stops itself when its child is stopped, and must be woken to see its end.
+    fn wake_parent(&self, signal: Signal) -> Result<()> {
+        let parent = Pid::from_raw(i32::try_from(self.child.id())?).context("no process number")?;
+        if signal != Signal::CONT { Ok(()) } else { Ok(kill_process(parent, signal)?) }
     }
 
     /// Ends it as nobody can prevent, and waits for that.
@@ -33,6 +40,7 @@ impl Agent {
     fn end(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = kill_process(self.pid, Signal::KILL);
+            let _ = self.wake_parent(Signal::CONT);
         }
         let _ = self.child.wait();
     }

@@ -26,6 +26,17 @@ impl Engine {
             let journal = self.journal.clone();
             crate::journal::drain_one(self, &journal, &wish.id);
         }
+        match self.attach_once(wish) {
+            Err(Refused::Rules(_)) => {
+                // Somebody has just flushed the tables; the caller need not wait for their repair.
+                self.sync();
+                self.attach_once(wish).map_err(Error::from)
+            }
+            other => other.map_err(Error::from),
+        }
+    }
+
+    fn attach_once(&mut self, wish: &Attach) -> Result<Attached, Refused> {
         let netns = self.namespace(wish)?;
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];
@@ -43,12 +54,17 @@ impl Engine {
         if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
             self.remove(&wish.id);
             self.give_back(&wish.id);
-            return Err(error);
+            return Err(error.into());
         }
         fault::point(OPERATION);
         if let Err(error) = self.make(&changes) {
             self.undo(&planned);
-            return Err(self.explain_refusal(wish, &error));
+            let why = self.explain_refusal(wish, &error);
+            return Err(if matches!(error.cause, Cause::Rules(_)) {
+                Refused::Rules(why)
+            } else {
+                why.into()
+            });
         }
         fault::point(OPERATION);
         if let Some(workload) = self.world.workloads.get_mut(&wish.id) {
@@ -193,18 +209,21 @@ impl Engine {
         Ok(name.clone())
     }
 
-    /// Makes the changes; a name that is only waiting for its deletion is given the chance to go first.
+    /// Makes the changes, the guard before all else: without it there shall be no wire. A name that is only
+    /// waiting for its deletion is given the chance to go first.
     fn make(&mut self, changes: &[Change]) -> Result<(), ChangeError> {
-        let first_error = |answers: Vec<Result<(), ChangeError>>| answers.into_iter().find_map(Result::err);
-        let Some(error) = first_error(self.apply(OPERATION, changes)) else { return Ok(()) };
-        if !(exists(&error) && self.kernel.reap().is_ok_and(|reaped| reaped.deleted > 0)) {
-            return Err(error);
+        let (guard, wire): (Vec<_>, Vec<_>) =
+            changes.iter().cloned().partition(|c| matches!(c, Change::InstallRules(..)));
+        first_error(self.apply(OPERATION, &guard))?;
+        match first_error(self.apply(OPERATION, &wire)) {
+            Err(error) if exists(&error) => {}
+            other => return other,
         }
-        let again = changes.iter().filter(|c| !matches!(c, Change::InstallRules(..))).cloned();
-        match first_error(self.apply(OPERATION, &again.collect::<Vec<_>>())) {
-            None => Ok(()),
-            Some(error) => Err(error),
+        // Whether or not there is something left to reap: the reaper may have just done it.
+        if let Err(error) = self.kernel.reap() {
+            tracing::warn!(error = chain(&error), "failed to delete retired links");
         }
+        first_error(self.apply(OPERATION, &wire))
     }
 
     /// Takes back whatever of the attachment is there.
@@ -278,6 +297,31 @@ fn can_be_a_workloads(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
     };
     !nowhere && !narrow
+}
+
+/// Why an attach was refused, with everything undone.
+enum Refused {
+    /// nftables refused the guard: the tables are not what they should be.
+    Rules(Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused::Other(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Error {
+        let (Refused::Rules(error) | Refused::Other(error)) = refused;
+        error
+    }
+}
+
+fn first_error(answers: Vec<Result<(), ChangeError>>) -> Result<(), ChangeError> {
+    answers.into_iter().collect()
 }
 
 fn exists(error: &ChangeError) -> bool {

@@ -21,8 +21,9 @@ pub(super) fn is_dead(workload: &Workload) -> bool {
 
 impl Engine {
     /// Reads the kernel, compares it with the plan and mends what differs. Never fails as a whole: what
-    /// could not be mended is in the health report and is tried again at the next occasion.
-    pub(crate) fn sync(&mut self) {
+    /// could not be mended is in the health report and is tried again at the next occasion. Returns whether
+    /// all is well now.
+    pub(crate) fn sync(&mut self) -> bool {
         self.bury();
         let wanted = weft_dataplane::render(&self.plan);
         if let Err(error) = self.remember_settings(&wanted) {
@@ -38,6 +39,7 @@ impl Engine {
         for problem in &self.health {
             tracing::warn!(problem, "the kernel differs from the plan");
         }
+        self.health.is_empty()
     }
 
     /// Returns whether anything was changed, and what could not be mended.

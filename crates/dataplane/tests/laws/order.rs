@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use weft_dataplane::{Wanted, steps, sync};
 use weft_kernel::nft::Tables;
-use weft_kernel::{FakeKernel, Kernel};
+use weft_kernel::{Change, FakeKernel, Kernel};
 use weft_model::IfName;
 
 use crate::reach::{canonicalise, cases, mended};
@@ -75,6 +75,21 @@ proptest! {
     }
 
     #[test]
+    fn no_wire_is_opened_whose_guard_was_refused(u in universe(), choice in choice()) {
+        let (wires, wanted) = (u.wires(), u.wanted(&choice));
+        let mut rules = wanted.state.tables.clone();
+        canonicalise(&mut rules);
+        let mut kernel = u.kernel();
+        let found = kernel.read(&[]).unwrap();
+        let at = steps(&wanted, &found).iter().position(|s| matches!(s, Change::InstallRules(_)));
+        kernel.refuses.extend(at);
+        let report = sync(&mut kernel, &wanted).unwrap();
+        prop_assert!(at.is_none() || report.refused.len() == 1, "{:?}", report.refused);
+        guarded(&kernel, &wires, &rules)?;
+        mended(&mut kernel, &wanted)?;
+    }
+
+    #[test]
     fn a_single_attach_and_detach_keep_the_same_order(u in universe()) {
         let wires = u.wires();
         for wanted in wires.values() {
@@ -82,7 +97,7 @@ proptest! {
             let to = steps(wanted, &empty.state);
             let back = steps(&empty, &wanted.state);
             for steps in [&to, &back] {
-                let ranks: Vec<u8> = steps.iter().map(weft_kernel::Change::rank).collect();
+                let ranks: Vec<u8> = steps.iter().map(Change::rank).collect();
                 prop_assert!(ranks.is_sorted(), "{:?}", ranks);
             }
         }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -22,8 +22,9 @@ const ACK_TLVS: u16 = 0x200; // NLM_F_ACK_TLVS
 const CHUNK: usize = 96;
 /// The kernel packs answers into packets of at most 32 KiB (net/netlink/af_netlink.c `netlink_dump`).
 const PACKET: usize = 64 << 10;
-/// How often an interrupted dump is begun anew before the caller hears of it.
-const DUMP_ATTEMPTS: usize = 10;
+/// How long interrupted dumps are begun anew before the caller hears of it. Where others make and delete
+/// links all the time, one in dozens comes through.
+const RESTLESS: Duration = Duration::from_secs(5);
 /// The kernel answers in microseconds; this bound only keeps a bug from hanging the agent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -78,7 +79,7 @@ pub enum Error {
     #[error("the kernel refused the request")]
     Refused(#[source] Refusal),
     /// Tables changed faster than they could be read.
-    #[error("a dump was interrupted {DUMP_ATTEMPTS} times by concurrent changes")]
+    #[error("dumps were interrupted by concurrent changes for {} seconds", RESTLESS.as_secs())]
     Interrupted,
 }
 
@@ -173,7 +174,8 @@ impl Socket {
         request: &Messages,
         mut each: impl FnMut(&mut T, &Message<'_>),
     ) -> Result<T, Error> {
-        for _ in 0..DUMP_ATTEMPTS {
+        let deadline = Instant::now() + RESTLESS;
+        while Instant::now() < deadline {
             let mut gathered = T::default();
             let first = self.send(request.clone())?;
             let (mut done, mut interrupted, mut refused) = (false, false, None);
