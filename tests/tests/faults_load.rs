@@ -314,3 +314,28 @@ fn dumps_are_repeated_while_others_change_everything() -> Result<()> {
     ensure!(checks > 0);
     Ok(())
 }
+
+/// What the reaper has yet to remove of a detached wire is left alone where a new one bears its name.
+#[test]
+fn a_name_that_comes_back_at_once_keeps_its_guard() -> Result<()> {
+    let (host, _agent) = Host::with_networks(&[ROUTED])?;
+    host.namespaces(&names(1))?;
+    let wish = || -> Result<_> {
+        let mut wish = Host::wish("routed", "c0")?;
+        (wish.mac, wish.host_ifname) = (Some("02:00:00:00:00:01".parse()?), Some("weftagain".parse()?));
+        wish.ips = vec!["10.80.0.9".parse()?, "fd80::9".parse()?];
+        Ok(wish)
+    };
+    host.attach_as(wish()?)?;
+    for round in 0..if full() { 500 } else { 25 } {
+        host.detach("routed", "c0")?;
+        let start = Instant::now();
+        while let Err(error) = host.attach_as(wish()?) {
+            ensure!(start.elapsed() < REPAIR, "{error:#}");
+        }
+        sleep(Duration::from_millis(30)); // the reaper ends its round
+        let wrong = host.check("routed", "c0")?;
+        ensure!(wrong.is_empty(), "round {round}: {wrong:?}");
+    }
+    Ok(())
+}

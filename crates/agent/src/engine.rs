@@ -16,6 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind};
 use weft_model::{AttachmentId, IfName, NetworkName, NodeName, Workload, World};
@@ -119,6 +120,15 @@ impl Engine {
         self.host_ends.remove(&workload.host_end);
         self.unwritten.remove(id);
         Some(workload)
+    }
+
+    /// Whether the guard of a wire of now has this element.
+    pub(crate) fn wants_element(&self, table: &TableName, set: &str, key: &Key) -> bool {
+        let Some(Item::One(Value::IfName(name))) = key.0.first() else { return false };
+        let wire = name.as_str().parse().ok().and_then(|name: IfName| self.host_ends.get(&name));
+        let Some(workload) = wire.and_then(|id| self.plan.workloads.get(id)) else { return false };
+        let tables = weft_dataplane::render_workload(workload).state.tables;
+        tables.get(table).and_then(|t| t.sets.get(set)).is_some_and(|s| s.elements.contains_key(key))
     }
 
     /// Computes the plan anew, after a change of more than one workload.

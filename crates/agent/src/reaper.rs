@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use weft_kernel::nft::{Key, Op, TableName};
 use weft_kernel::{Change, Kernel, Linux};
 
 use crate::agent::Agent;
@@ -59,7 +60,12 @@ fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: &[Change], mut resync
             resync = true;
         }
     }
-    for answer in kernel.apply(removals) {
+    // No attach comes between the look and the deed: a host end's name can be wanted again by now.
+    let engine = agent.engine();
+    let removals = unclaimed(removals, |table, set, key| engine.wants_element(table, set, key));
+    let answers = kernel.apply(&removals);
+    drop(engine);
+    for answer in answers {
         if let Err(error) = answer {
             // A sync in between may have removed some already; rules go all or none.
             tracing::debug!(error = chain(&error), "guards were removed by somebody else");
@@ -70,6 +76,22 @@ fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: &[Change], mut resync
         agent.repair("a removal failed");
     }
     agent.engine().settle();
+}
+
+/// The removals without those of elements that belong to a wire of now.
+fn unclaimed(removals: &[Change], wanted: impl Fn(&TableName, &str, &Key) -> bool) -> Vec<Change> {
+    let filter = |op: &Op| match op.clone() {
+        Op::DeleteElements { table, set, interval, mut keys } => {
+            keys.retain(|key| !wanted(&table, &set, key));
+            (!keys.is_empty()).then_some(Op::DeleteElements { table, set, interval, keys })
+        }
+        other => Some(other),
+    };
+    let of = |change: &Change| match change {
+        Change::RemoveRules(ops) => Change::RemoveRules(ops.iter().filter_map(filter).collect()),
+        other => other.clone(),
+    };
+    removals.iter().map(of).filter(|c| !matches!(c, Change::RemoveRules(ops) if ops.is_empty())).collect()
 }
 
 /// One transaction instead of many.
