@@ -181,6 +181,7 @@ impl Host {
             mac: None,
             host_ifname: None,
             pod: None,
+            profile: Default::default(),
             explain: false,
         })
     }

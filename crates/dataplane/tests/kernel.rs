@@ -48,6 +48,7 @@ fn workload(network: &Network, number: u8, netns: &Netns) -> Workload {
         ],
         default_route: number == 0,
         pod: None,
+        profile: weft_model::Profile::default(),
     }
 }
 

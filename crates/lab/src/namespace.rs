@@ -101,6 +101,7 @@ impl Namespace {
             mac: None,
             host_ifname: None,
             pod: None,
+            profile: weft_model::Profile::default(),
             explain: false,
         })
     }

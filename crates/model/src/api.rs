@@ -13,6 +13,7 @@ use crate::address::AddressRange;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
+use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
 
 /// Where the agent listens unless told otherwise.
@@ -92,6 +93,9 @@ pub struct Attach {
     /// Who the workload is to Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodIdentity>,
+    /// What it is and wants beyond an address.
+    #[serde(default, skip_serializing_if = "Profile::is_empty")]
+    pub profile: Profile,
     /// Only say which commands would do it; nothing is changed.
     #[serde(default)]
     pub explain: bool,

@@ -7,6 +7,7 @@ pub mod api;
 pub mod mac;
 pub mod name;
 pub mod network;
+pub mod profile;
 pub mod workload;
 pub mod world;
 
@@ -14,5 +15,6 @@ pub use address::AddressRange;
 pub use mac::Mac;
 pub use name::{ContainerId, IfName, InvalidName, NetworkName, NodeName};
 pub use network::{Mode, Network, NetworkId};
+pub use profile::Profile;
 pub use workload::{AttachmentId, Netns, Owner, Phase, PodIdentity, Workload};
 pub use world::{Node, World};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName};
+use crate::profile::Profile;
 
 /// What identifies an attachment: CNI's (network, container id, interface) triple.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -115,4 +116,7 @@ pub struct Workload {
     /// Who it is to Kubernetes, when Kubernetes started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodIdentity>,
+    /// What it is and wants beyond an address.
+    #[serde(default, skip_serializing_if = "Profile::is_empty")]
+    pub profile: Profile,
 }

@@ -203,5 +203,6 @@ pub fn workload(network: u8, n: u8) -> Workload {
         ],
         default_route: true,
         pod: None,
+        profile: weft_model::Profile::default(),
     }
 }

@@ -135,6 +135,7 @@ impl Engine {
             addresses,
             default_route: !self.world.workloads.values().any(|w| elsewhere(&w)),
             pod: wish.pod.clone(),
+            profile: wish.profile.clone(),
         })
     }
 

@@ -239,5 +239,6 @@ fn rebuild(
         addresses: guarded.iter().filter_map(|(_, address)| with_prefix(address)).collect(),
         default_route: true,
         pod: None,
+        profile: weft_model::Profile::default(),
     })
 }

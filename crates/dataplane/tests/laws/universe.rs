@@ -88,6 +88,7 @@ fn attempt(
         addresses: addresses(network, number),
         default_route,
         pod: None,
+        profile: weft_model::Profile::default(),
     }
 }
 

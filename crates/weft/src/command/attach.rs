@@ -68,6 +68,7 @@ pub(crate) fn attach(
         mac: wish.mac,
         host_ifname: wish.peer_name,
         pod: None,
+        profile: weft_model::Profile::default(),
         explain: wish.explain,
     }));
     match session.ask(&request)? {
