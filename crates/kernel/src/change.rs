@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use weft_model::{IfName, Mac};
 
 use crate::nft;
-use crate::state::{Inside, Link, Route, State, Sysctl};
+use crate::state::{Inside, Link, Route, Shape, State, Sysctl};
 use crate::{netlink, netns};
 
 /// A change. Variants are declared in the order in which they are safe: what others need comes
@@ -24,6 +24,8 @@ pub enum Change {
     InstallRules(Vec<nft::Op>),
     /// Makes a bridge, down.
     CreateBridge(IfName, Link),
+    /// Makes the detour of a wire, down.
+    CreateIfb(IfName, Link),
     /// Makes a wire: both ends down, the inner one born in the workload's namespace.
     CreateWire(IfName, Link, Box<Inside>),
     /// Writes a setting of one interface.
@@ -38,6 +40,10 @@ pub enum Change {
     SetNeighbour(IfName, IpAddr, Mac),
     /// Sets a route.
     SetRoute(IpNet, Route),
+    /// Limits what leaves by an interface.
+    SetShape(IfName, Shape),
+    /// Sends what arrives by the first interface through the second.
+    SetDetour(IfName, IfName),
     /// Settings, addresses, neighbours and routes inside a namespace, then up; the loopback too.
     Configure(IfName, Box<Inside>),
     /// Waits until a wire carries packets and writes its alias: from here on it counts as finished.
@@ -48,6 +54,10 @@ pub enum Change {
     DeleteNeighbour(IfName, IpAddr),
     /// Takes an address away.
     DeleteAddress(IfName, IpNet),
+    /// Ends a detour.
+    DeleteDetour(IfName, IfName),
+    /// Ends a limit.
+    DeleteShape(IfName, Shape),
     /// Takes a link down and marks it as [`crate::ours::REAPED`]; [`reap`](crate::linux::Linux::reap) deletes it.
     Retire(IfName),
     /// Deletes a link at once.
@@ -55,6 +65,9 @@ pub enum Change {
     /// Removals from nftables, as one transaction.
     RemoveRules(Vec<nft::Op>),
 }
+
+/// The rank from which on something is taken away.
+const FIRST_REMOVAL: u8 = 15;
 
 impl Change {
     /// Its place in the order of declaration.
@@ -64,28 +77,33 @@ impl Change {
             Change::SetSysctl(..) => 0,
             Change::InstallRules(..) => 1,
             Change::CreateBridge(..) => 2,
-            Change::CreateWire(..) => 3,
-            Change::SetLinkSysctl(..) => 4,
-            Change::Release(..) => 5,
-            Change::SetLink(..) => 6,
-            Change::AddAddress(..) => 7,
-            Change::SetNeighbour(..) => 8,
-            Change::SetRoute(..) => 9,
-            Change::Configure(..) => 10,
-            Change::Finish(..) => 11,
-            Change::DeleteRoute(..) => 12,
-            Change::DeleteNeighbour(..) => 13,
-            Change::DeleteAddress(..) => 14,
-            Change::Retire(..) => 15,
-            Change::DeleteLink(..) => 16,
-            Change::RemoveRules(..) => 17,
+            Change::CreateIfb(..) => 3,
+            Change::CreateWire(..) => 4,
+            Change::SetLinkSysctl(..) => 5,
+            Change::Release(..) => 6,
+            Change::SetLink(..) => 7,
+            Change::AddAddress(..) => 8,
+            Change::SetNeighbour(..) => 9,
+            Change::SetRoute(..) => 10,
+            Change::SetShape(..) => 11,
+            Change::SetDetour(..) => 12,
+            Change::Configure(..) => 13,
+            Change::Finish(..) => 14,
+            Change::DeleteRoute(..) => FIRST_REMOVAL,
+            Change::DeleteNeighbour(..) => FIRST_REMOVAL + 1,
+            Change::DeleteAddress(..) => FIRST_REMOVAL + 2,
+            Change::DeleteDetour(..) => FIRST_REMOVAL + 3,
+            Change::DeleteShape(..) => FIRST_REMOVAL + 4,
+            Change::Retire(..) => FIRST_REMOVAL + 5,
+            Change::DeleteLink(..) => FIRST_REMOVAL + 6,
+            Change::RemoveRules(..) => FIRST_REMOVAL + 7,
         }
     }
 
     /// Whether it takes something away that is already gone when its interface is.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        self.rank() >= 12
+        self.rank() >= FIRST_REMOVAL
     }
 }
 

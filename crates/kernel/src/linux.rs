@@ -2,6 +2,7 @@
 //!
 //! Consecutive changes of links, addresses, neighbours and routes travel in one message.
 
+mod bandwidth;
 mod cut;
 mod inside;
 mod read;
@@ -14,8 +15,8 @@ pub use reap::Reaped;
 
 use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::{self, Family, Messages, Socket};
-use crate::ours::{REAPED, ROUTE_PROTOCOL};
-use crate::rtnl::{address, link, neighbour, route};
+use crate::ours::{DETOUR_PREFERENCE, REAPED, ROUTE_PROTOCOL, SHAPE_HANDLE};
+use crate::rtnl::{address, filter, link, neighbour, qdisc, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
 use crate::{netns, nft, sysctl};
 use ipnet::IpNet;
@@ -82,10 +83,11 @@ impl Linux {
             }
             Change::SetLink(name, wanted) => {
                 let master = wanted.master.as_ref().map(&mut index).transpose()?;
-                let mac = Some(wanted.mac);
+                // An ifb's address is the one it was born with (drivers/net/ifb.c).
+                let mac = Some(wanted.mac).filter(|_| wanted.kind != Kind::Ifb);
                 let up = Some(wanted.up);
                 let (mtu, group) = (Some(wanted.mtu), Some(wanted.group));
-                let alias = wanted.alias.as_deref().filter(|_| wanted.kind == Kind::Bridge);
+                let alias = wanted.alias.as_deref().filter(|_| wanted.kind != Kind::Wire);
                 link::change(messages, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
             Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
@@ -95,6 +97,11 @@ impl Linux {
                 route::delete(messages, &described(*to, via, index(&via.device)?));
             }
             Change::DeleteNeighbour(name, ip) => neighbour::delete(messages, index(name)?, *ip),
+            Change::SetShape(name, shape) => {
+                qdisc::set(messages, index(name)?, SHAPE_HANDLE, &shape.into());
+            }
+            Change::DeleteShape(name, _) => qdisc::delete(messages, index(name)?, SHAPE_HANDLE),
+            Change::DeleteDetour(name, _) => filter::delete(messages, index(name)?, DETOUR_PREFERENCE),
             Change::DeleteAddress(name, from) => address::delete(messages, index(name)?, *from),
             Change::Retire(name) => {
                 let (up, group) = (Some(false), Some(REAPED));
@@ -114,6 +121,8 @@ impl Linux {
                 .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
+            Change::CreateIfb(name, wanted) => self.create_ifb(name, wanted),
+            Change::SetDetour(name, by) => self.set_detour(name, by),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
             Change::Configure(name, inside) => inside::configure(index(name)?, inside),
             Change::Finish(name, alias) => self.finish(name, alias),
@@ -204,6 +213,8 @@ fn batches(change: &Change) -> bool {
             | Change::RemoveRules(..)
             | Change::CreateBridge(..)
             | Change::CreateWire(..)
+            | Change::CreateIfb(..)
+            | Change::SetDetour(..)
             | Change::Configure(..)
             | Change::Finish(..)
     )

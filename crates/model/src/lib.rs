@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod api;
+pub mod bandwidth;
 pub mod mac;
 pub mod name;
 pub mod network;
@@ -12,6 +13,7 @@ pub mod workload;
 pub mod world;
 
 pub use address::AddressRange;
+pub use bandwidth::{Bandwidth, InvalidBandwidth, Limit};
 pub use mac::Mac;
 pub use name::{ContainerId, IfName, InvalidName, NetworkName, NodeName};
 pub use network::{Mode, Network, NetworkId};

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod attach;
+pub mod bandwidth;
 pub mod network;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use weft_model::{AttachmentId, NetworkName, NodeName, World};
 
 pub use attach::WorkloadPlan;
+pub use bandwidth::BandwidthPlan;
 pub use network::NetworkPlan;
 
 /// What one host should hold, in the domain's words.
