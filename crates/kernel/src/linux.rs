@@ -97,9 +97,6 @@ impl Linux {
                 route::delete(messages, &described(*to, via, index(&via.device)?));
             }
             Change::DeleteNeighbour(name, ip) => neighbour::delete(messages, index(name)?, *ip),
-            Change::SetShape(name, shape) => {
-                qdisc::set(messages, index(name)?, SHAPE_HANDLE, &shape.into());
-            }
             Change::DeleteShape(name, _) => qdisc::delete(messages, index(name)?, SHAPE_HANDLE),
             Change::DeleteDetour(name, _) => filter::delete(messages, index(name)?, DETOUR_PREFERENCE),
             Change::DeleteAddress(name, from) => address::delete(messages, index(name)?, *from),
@@ -122,6 +119,7 @@ impl Linux {
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
             Change::CreateIfb(name, wanted) => self.create_ifb(name, wanted),
+            Change::SetShape(name, shape) => self.set_shape(name, shape),
             Change::SetDetour(name, by) => self.set_detour(name, by),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
             Change::Configure(name, inside) => inside::configure(index(name)?, inside),
@@ -214,6 +212,7 @@ fn batches(change: &Change) -> bool {
             | Change::CreateBridge(..)
             | Change::CreateWire(..)
             | Change::CreateIfb(..)
+            | Change::SetShape(..)
             | Change::SetDetour(..)
             | Change::Configure(..)
             | Change::Finish(..)

@@ -61,13 +61,14 @@ impl Change {
                     route.device
                 )]
             }
-            Change::SetShape(name, shape) => vec![format!(
-                "tc qdisc replace dev {name} root handle {}: tbf rate {}bps burst {} limit {}",
-                shape_handle(),
-                shape.rate,
-                shape.burst_bytes(),
-                shape.limit
-            )],
+            Change::SetShape(name, shape) => {
+                let root = format!("dev {name} root handle {}:", shape_handle());
+                let (rate, burst, limit) = (shape.rate, shape.burst_bytes(), shape.limit);
+                vec![
+                    format!("tc qdisc del {root} 2>/dev/null || true"),
+                    format!("tc qdisc replace {root} tbf rate {rate}bps burst {burst} limit {limit}"),
+                ]
+            }
             Change::SetDetour(name, by) => vec![
                 format!("tc qdisc add dev {name} clsact 2>/dev/null || true"),
                 format!("tc filter del dev {name} ingress pref {DETOUR_PREFERENCE} 2>/dev/null || true"),

@@ -25,6 +25,20 @@ impl Linux {
         self.only(&messages)
     }
 
+    /// A fresh queue each time, never a changed one. The kernel keeps what waits in a queue that it changes, among it
+    /// packets of up to 64 KiB that are yet to be cut up; one that is larger than the new burst would never
+    /// become due, and nothing behind it (net/sched/sch_tbf.c `tbf_dequeue`). TCP sends again what is dropped here.
+    pub(super) fn set_shape(&mut self, name: &IfName, shape: &Shape) -> Result<(), Cause> {
+        let index = index(name)?;
+        let mut messages = Messages::default();
+        qdisc::delete(&mut messages, index, SHAPE_HANDLE);
+        qdisc::set(&mut messages, index, SHAPE_HANDLE, &shape.into());
+        match self.route.transact(&messages)?.pop() {
+            Some(Err(refusal)) => Err(refusal.into()),
+            _ => Ok(()), // whether there was one to delete matters to nobody
+        }
+    }
+
     /// A filter that is there cannot be told to lead elsewhere: it goes, and the next comes. What arrives in
     /// between, some microseconds, is not slowed down. The discipline it hangs from may be somebody else's,
     /// and stays when the filter goes.

@@ -59,7 +59,8 @@ pub(super) fn header(index: u32, handle: u32, parent: u32, info: u32) -> [u8; HE
     bytes
 }
 
-/// Sets the token bucket of an interface, in the place of whatever was there.
+/// Sets the token bucket of an interface, in the place of whatever was there. One with that handle is changed and
+/// keeps what waits in it.
 pub fn set(messages: &mut Messages, index: u32, handle: u32, bucket: &TokenBucket) {
     let flags = REQUEST | ACK | CREATE | REPLACE;
     messages.push(libc::RTM_NEWQDISC, flags, &header(index, handle, ROOT, 0), |a| {
