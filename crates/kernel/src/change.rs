@@ -26,18 +26,24 @@ pub enum Change {
     CreateBridge(IfName, Link),
     /// Makes the detour of a wire, down.
     CreateIfb(IfName, Link),
+    /// Makes a tunnel's end, down.
+    CreateTunnel(IfName, Link),
     /// Makes a wire: both ends down, the inner one born in the workload's namespace.
     CreateWire(IfName, Link, Box<Inside>),
     /// Writes a setting of one interface.
     SetLinkSysctl(Sysctl, String),
     /// Takes a link out of the bridge that somebody has put it into.
     Release(IfName),
+    /// Sets the largest packet of a wire's inner end, before that of the host's end.
+    Refit(IfName, Box<Inside>, u32),
     /// Makes an existing link as described (address, MTU, group, bridge, up or down).
     SetLink(IfName, Link),
     /// Gives an interface an address.
     AddAddress(IfName, IpNet),
     /// Sets a permanent neighbour.
     SetNeighbour(IfName, IpAddr, Mac),
+    /// Says to which host a tunnel sends what is for an Ethernet address.
+    SetForwarding(IfName, Mac, IpAddr),
     /// Sets a route.
     SetRoute(IpNet, Route),
     /// Limits what leaves by an interface.
@@ -50,6 +56,8 @@ pub enum Change {
     Finish(IfName, String),
     /// Deletes a route.
     DeleteRoute(IpNet, Route),
+    /// Forgets to which host a tunnel sends.
+    DeleteForwarding(IfName, Mac),
     /// Deletes a neighbour.
     DeleteNeighbour(IfName, IpAddr),
     /// Takes an address away.
@@ -67,7 +75,7 @@ pub enum Change {
 }
 
 /// The rank from which on something is taken away.
-const FIRST_REMOVAL: u8 = 15;
+const FIRST_REMOVAL: u8 = 18;
 
 impl Change {
     /// Its place in the order of declaration.
@@ -78,25 +86,29 @@ impl Change {
             Change::InstallRules(..) => 1,
             Change::CreateBridge(..) => 2,
             Change::CreateIfb(..) => 3,
-            Change::CreateWire(..) => 4,
-            Change::SetLinkSysctl(..) => 5,
-            Change::Release(..) => 6,
-            Change::SetLink(..) => 7,
-            Change::AddAddress(..) => 8,
-            Change::SetNeighbour(..) => 9,
-            Change::SetRoute(..) => 10,
-            Change::SetShape(..) => 11,
-            Change::SetDetour(..) => 12,
-            Change::Configure(..) => 13,
-            Change::Finish(..) => 14,
+            Change::CreateTunnel(..) => 4,
+            Change::CreateWire(..) => 5,
+            Change::SetLinkSysctl(..) => 6,
+            Change::Release(..) => 7,
+            Change::Refit(..) => 8,
+            Change::SetLink(..) => 9,
+            Change::AddAddress(..) => 10,
+            Change::SetNeighbour(..) => 11,
+            Change::SetForwarding(..) => 12,
+            Change::SetRoute(..) => 13,
+            Change::SetShape(..) => 14,
+            Change::SetDetour(..) => 15,
+            Change::Configure(..) => 16,
+            Change::Finish(..) => 17,
             Change::DeleteRoute(..) => FIRST_REMOVAL,
-            Change::DeleteNeighbour(..) => FIRST_REMOVAL + 1,
-            Change::DeleteAddress(..) => FIRST_REMOVAL + 2,
-            Change::DeleteDetour(..) => FIRST_REMOVAL + 3,
-            Change::DeleteShape(..) => FIRST_REMOVAL + 4,
-            Change::Retire(..) => FIRST_REMOVAL + 5,
-            Change::DeleteLink(..) => FIRST_REMOVAL + 6,
-            Change::RemoveRules(..) => FIRST_REMOVAL + 7,
+            Change::DeleteForwarding(..) => FIRST_REMOVAL + 1,
+            Change::DeleteNeighbour(..) => FIRST_REMOVAL + 2,
+            Change::DeleteAddress(..) => FIRST_REMOVAL + 3,
+            Change::DeleteDetour(..) => FIRST_REMOVAL + 4,
+            Change::DeleteShape(..) => FIRST_REMOVAL + 5,
+            Change::Retire(..) => FIRST_REMOVAL + 6,
+            Change::DeleteLink(..) => FIRST_REMOVAL + 7,
+            Change::RemoveRules(..) => FIRST_REMOVAL + 8,
         }
     }
 

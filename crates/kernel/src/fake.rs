@@ -58,6 +58,7 @@ impl FakeKernel {
         self.strip(name);
         self.host.shapes.remove(name);
         self.host.detours.retain(|from, by| from != name && by != name);
+        self.forget_forwarding(name);
         self.host.addresses.retain(|(n, _)| n != name);
         self.host.sysctls.retain(|key, _| key.link() != Some(name.as_str()));
         for link in self.host.links.values_mut().filter(|l| l.master.as_ref() == Some(name)) {
@@ -74,6 +75,11 @@ impl FakeKernel {
     fn strip(&mut self, name: &IfName) {
         self.host.routes.retain(|_, route| route.device != *name);
         self.host.neighbours.retain(|(n, _), _| n != name);
+    }
+
+    /// A link that goes takes its forwarding entries along; one that goes down keeps them.
+    fn forget_forwarding(&mut self, name: &IfName) {
+        self.host.forwarding.retain(|(n, _), _| n != name);
     }
 
     fn one(&mut self, change: &Change) -> Result<(), Cause> {
@@ -94,7 +100,9 @@ impl FakeKernel {
             Change::InstallRules(ops) | Change::RemoveRules(ops) => {
                 nft::fake::apply(&mut self.host.tables, ops).map_err(|(_, errno)| refused(errno))?;
             }
-            Change::CreateBridge(name, link) | Change::CreateIfb(name, link) => {
+            Change::CreateBridge(name, link)
+            | Change::CreateIfb(name, link)
+            | Change::CreateTunnel(name, link) => {
                 self.absent(name)?;
                 let born = Link { up: false, alias: None, ..link.clone() };
                 self.host.links.insert(name.clone(), born);
@@ -103,6 +111,13 @@ impl FakeKernel {
             Change::Release(name) => {
                 self.present(name)?;
                 self.host.links.entry(name.clone()).and_modify(|l| l.master = None);
+            }
+            Change::Refit(name, inside, _) => {
+                self.present(name)?;
+                let namespace = self.namespaces.get(&inside.netns.path);
+                if !namespace.is_some_and(|n| n.contains_key(&inside.ifname)) {
+                    return Err(Cause::NoLink(inside.ifname.clone()));
+                }
             }
             Change::SetLink(name, link) => {
                 self.present(name)?;
@@ -126,6 +141,13 @@ impl FakeKernel {
             Change::SetNeighbour(name, address, mac) => {
                 self.up(name)?;
                 self.host.neighbours.insert((name.clone(), *address), *mac);
+            }
+            Change::SetForwarding(name, mac, to) => {
+                self.present(name)?;
+                self.host.forwarding.insert((name.clone(), *mac), *to);
+            }
+            Change::DeleteForwarding(name, mac) => {
+                self.host.forwarding.remove(&(name.clone(), *mac));
             }
             Change::SetRoute(to, route) => {
                 self.up(&route.device)?;
@@ -235,6 +257,7 @@ impl Kernel for FakeKernel {
         state.neighbours.retain(|(name, _), _| ours.contains_key(name));
         state.shapes.retain(|name, _| ours.contains_key(name));
         state.detours.retain(|name, _| ours.contains_key(name));
+        state.forwarding.retain(|(name, _), _| ours.contains_key(name));
         state.sysctls.retain(|key, _| sysctls.contains(key));
         state.tables.retain(|name, _| tables().contains(name));
         Ok(state)

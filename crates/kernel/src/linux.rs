@@ -92,6 +92,8 @@ impl Linux {
             }
             Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
             Change::SetNeighbour(name, ip, mac) => neighbour::set(messages, index(name)?, *ip, *mac),
+            Change::SetForwarding(name, mac, to) => neighbour::forward(messages, index(name)?, *mac, *to),
+            Change::DeleteForwarding(name, mac) => neighbour::forward_no_more(messages, index(name)?, *mac),
             Change::SetRoute(to, via) => route::set(messages, &described(*to, via, index(&via.device)?)),
             Change::DeleteRoute(to, via) => {
                 route::delete(messages, &described(*to, via, index(&via.device)?));
@@ -121,6 +123,8 @@ impl Linux {
             Change::CreateIfb(name, wanted) => self.create_ifb(name, wanted),
             Change::SetShape(name, shape) => self.set_shape(name, shape),
             Change::SetDetour(name, by) => self.set_detour(name, by),
+            Change::CreateTunnel(name, wanted) => self.create_tunnel(name, wanted),
+            Change::Refit(name, inside, mtu) => inside::refit(index(name)?, inside, *mtu),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
             Change::Configure(name, inside) => inside::configure(index(name)?, inside),
             Change::Finish(name, alias) => self.finish(name, alias),
@@ -131,6 +135,13 @@ impl Linux {
     fn create_bridge(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
         let mut messages = Messages::default();
         link::create_bridge(&mut messages, name, wanted.mac, wanted.mtu, wanted.group);
+        self.only(&messages)
+    }
+
+    fn create_tunnel(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
+        let Kind::Tunnel { vni, local } = wanted.kind else { return Ok(()) };
+        let mut messages = Messages::default();
+        link::create_tunnel(&mut messages, name, (wanted.mac, wanted.mtu, wanted.group), (vni, local));
         self.only(&messages)
     }
 
@@ -198,7 +209,8 @@ impl Kernel for Linux {
 }
 
 fn first_command(change: &Change) -> String {
-    change.commands().into_iter().next().unwrap_or_default()
+    // Not one that may fail: it is not the one that did.
+    change.commands().into_iter().find(|c| !c.ends_with("|| true")).unwrap_or_default()
 }
 
 /// Changes that only add a message to the batch.
@@ -210,6 +222,8 @@ fn batches(change: &Change) -> bool {
             | Change::InstallRules(..)
             | Change::RemoveRules(..)
             | Change::CreateBridge(..)
+            | Change::CreateTunnel(..)
+            | Change::Refit(..)
             | Change::CreateWire(..)
             | Change::CreateIfb(..)
             | Change::SetShape(..)
@@ -251,10 +265,10 @@ fn described(destination: IpNet, wanted: &Route, index: u32) -> route::Described
     route::Described {
         destination,
         index,
-        gateway: None,
+        gateway: wanted.gateway,
         source: wanted.source,
         protocol: ROUTE_PROTOCOL,
-        mtu: None,
+        mtu: wanted.mtu,
         metric: None,
     }
 }

@@ -11,6 +11,9 @@ use weft_model::{IfName, Mac, Netns};
 
 use crate::nft::Tables;
 
+mod shape;
+pub use shape::Shape;
+
 /// All of weft's objects on the host's side of things.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -20,6 +23,8 @@ pub struct State {
     pub addresses: BTreeSet<(IfName, IpNet)>,
     /// Permanent neighbours behind those interfaces.
     pub neighbours: BTreeMap<(IfName, IpAddr), Mac>,
+    /// Where tunnels send what is for an Ethernet address: the other host's address on the underlay.
+    pub forwarding: BTreeMap<(IfName, Mac), IpAddr>,
     /// Routes of the main table by destination.
     pub routes: BTreeMap<IpNet, Route>,
     /// Kernel settings.
@@ -60,40 +65,13 @@ pub enum Kind {
     Wire,
     /// An intermediate functional block: the detour of a wire.
     Ifb,
-}
-
-/// A token bucket, in the kernel's units, so that what is read equals what was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Bytes per second.
-    pub rate: u64,
-    /// The time that a burst stands for, in ticks of 64 ns; at most 4.29 s (net/sched/sch_tbf.c keeps
-    /// nanoseconds in 32 bits).
-    pub burst: u32,
-    /// What may wait, in bytes.
-    pub limit: u32,
-}
-
-/// Nanoseconds of a tick: include/net/pkt_sched.h, PSCHED_SHIFT.
-const TICK: u128 = 64;
-const SECOND: u128 = 1_000_000_000;
-
-impl Shape {
-    /// A token bucket of so many bytes per second, a burst in bytes, and so many bytes that may wait.
-    #[must_use]
-    pub fn new(rate: u64, burst: u64, limit: u64) -> Shape {
-        let nanoseconds = (u128::from(burst) * SECOND).div_ceil(u128::from(rate.max(1)));
-        let ticks = nanoseconds.div_ceil(TICK).min(u128::from(u32::MAX) / TICK);
-        let short = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        Shape { rate, burst: u32::try_from(ticks).unwrap_or(u32::MAX), limit: short(limit) }
-    }
-
-    /// The burst in bytes.
-    #[must_use]
-    pub fn burst_bytes(&self) -> u64 {
-        let bytes = u128::from(self.burst) * TICK * u128::from(self.rate) / SECOND;
-        u64::try_from(bytes).unwrap_or(u64::MAX)
-    }
+    /// A network's end of tunnels to other hosts: a VXLAN device that learns nothing.
+    Tunnel {
+        /// The network's number in the cluster (RFC 7348: 24 bits).
+        vni: u32,
+        /// The outer source address.
+        local: IpAddr,
+    },
 }
 
 /// Where a route leads.
@@ -101,8 +79,20 @@ impl Shape {
 pub struct Route {
     /// The interface it leaves by.
     pub device: IfName,
+    /// The next hop, on that interface even if no subnet says so.
+    pub gateway: Option<IpAddr>,
     /// The address the host itself uses as source.
     pub source: Option<IpAddr>,
+    /// Largest packet in bytes, where smaller than the interface's.
+    pub mtu: Option<u32>,
+}
+
+impl Route {
+    /// To what is on the interface itself.
+    #[must_use]
+    pub fn on_link(device: IfName, source: Option<IpAddr>) -> Route {
+        Route { device, gateway: None, source, mtu: None }
+    }
 }
 
 /// The workload's side of a wire. The kernel cannot be asked for it without entering the namespace,
