@@ -202,23 +202,23 @@ fn to_addressing(kernel: &mut FakeKernel, hand: Hand, index: &Index) -> Option<(
 fn to_limits(kernel: &mut FakeKernel, hand: Hand, index: &Index) -> Option<()> {
     let link = our_link(kernel, index);
     let host = &mut kernel.host;
+    let ours: Vec<IfName> =
+        host.links.iter().filter(|(_, l)| is_ours(l.group)).map(|(name, _)| name.clone()).collect();
+    let shaped: Vec<IfName> = ours.iter().filter(|n| host.shapes.contains_key(*n)).cloned().collect();
+    let detoured: Vec<IfName> = ours.into_iter().filter(|n| host.detours.contains_key(n)).collect();
     let theirs = Shape::new(1, 1, 1);
     match hand {
-        Hand::DeleteShape => {
-            pick(host.shapes.keys().cloned(), index).and_then(|name| host.shapes.remove(&name)).map(|_| ())
+        Hand::DeleteShape => pick(shaped, index).and_then(|name| host.shapes.remove(&name)).map(|_| ()),
+        Hand::ChangeShape => {
+            pick(shaped, index).and_then(|name| host.shapes.insert(name, theirs)).map(|_| ())
         }
-        Hand::ChangeShape => pick(host.shapes.keys().cloned(), index)
-            .and_then(|name| host.shapes.insert(name, theirs))
-            .map(|_| ()),
         Hand::AddShape => link.map(|name| {
             host.shapes.insert(name, theirs);
         }),
-        Hand::DeleteDetour => {
-            pick(host.detours.keys().cloned(), index).and_then(|name| host.detours.remove(&name)).map(|_| ())
+        Hand::DeleteDetour => pick(detoured, index).and_then(|name| host.detours.remove(&name)).map(|_| ()),
+        Hand::MoveDetour => {
+            link.and_then(|by| pick(detoured, index).map(|name| drop(host.detours.insert(name, by))))
         }
-        Hand::MoveDetour => link.and_then(|by| {
-            pick(host.detours.keys().cloned(), index).map(|name| drop(host.detours.insert(name, by)))
-        }),
         _ => None,
     }
 }
