@@ -2,7 +2,11 @@
 //!
 //! A rule in which anything is not understood becomes one [`Expr::Foreign`]; bytes of any kind never panic.
 
+mod glance;
 mod statement;
+
+pub use glance::Glance;
+pub(super) use glance::glance;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
