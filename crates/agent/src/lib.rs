@@ -5,6 +5,7 @@
 mod agent;
 mod clock;
 pub mod config;
+pub mod doctor;
 mod engine;
 mod fault;
 mod host;

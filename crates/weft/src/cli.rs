@@ -41,6 +41,8 @@ enum Command {
     Bandwidth(command::bandwidth::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
+    /// Look for what hurts on this host, with the command that mends it; exit code 1 when there is an error or a warning
+    Doctor,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
     Diff,
     /// Show what this host's kernel should hold
@@ -97,6 +99,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Network(command) => command::network::run(session, command)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Status => command::status::run(session)?,
+        Command::Doctor => return command::doctor::run(session),
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,
         Command::Inventory(args) => command::inventory::run(session, &args)?,

@@ -6,6 +6,7 @@ pub(crate) mod bandwidth;
 pub(crate) mod cni;
 pub(crate) mod detach;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod install;
 pub(crate) mod inventory;
 pub(crate) mod network;

@@ -17,7 +17,7 @@ and not when `NO_COLOR` is set.
 | Exit code | Meaning |
 |---|---|
 | 0 | done |
-| 1 | failed; for `weft diff`: there are differences |
+| 1 | failed; for `weft diff`: there are differences; for `weft doctor`: there is an error or a warning |
 | 2 | wrong usage |
 | 3 | the agent cannot be reached |
 
@@ -32,6 +32,7 @@ and not when `NO_COLOR` is set.
 | `network inspect` | `network`, `workloads` |
 | `network rm` | `removed`; with `--explain`: `commands` |
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
+| `doctor` | `findings`: `severity` (`error`, `warning` or `note`), `kind`, `what`, `why`, `fix` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |

@@ -207,6 +207,12 @@ impl Reader<'_> {
         }
         let bytes = data(a[3])?;
         let value = match left.kind() {
+            // iptables compares a whole name up to its end and no further.
+            Type::IfName if bytes.len() < 16 && bytes.ends_with(&[0]) => {
+                let mut whole = [0; 16];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                Value::from_bytes(Type::IfName, &whole, false)?
+            }
             Type::IfName if bytes.len() < 16 => Value::prefix(bytes)?,
             kind => Value::from_bytes(kind, bytes, false)?,
         };

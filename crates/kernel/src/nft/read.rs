@@ -64,7 +64,12 @@ fn generation(socket: &mut Socket) -> Result<u32, netlink::Error> {
     })
 }
 
-pub(super) fn request(family: Family, message: u16, flags: u16, body: impl FnOnce(&mut Attributes<'_>)) -> Messages {
+pub(super) fn request(
+    family: Family,
+    message: u16,
+    flags: u16,
+    body: impl FnOnce(&mut Attributes<'_>),
+) -> Messages {
     let mut messages = Messages::default();
     messages.push(kind(message), REQUEST | flags, &header(family as u8, 0), body);
     messages
