@@ -13,6 +13,7 @@ mod inventory;
 mod journal;
 mod notify;
 mod peers;
+pub mod privileges;
 mod reaper;
 mod socket;
 mod watch;
@@ -63,6 +64,9 @@ pub enum RunError {
     /// Events cannot be received.
     #[error("failed to watch the kernel")]
     Watch(#[source] weft_kernel::netlink::Error),
+    /// It cannot give up what it does not need.
+    #[error("failed to give up privileges")]
+    Privileges(#[source] io::Error),
     /// A thread or signal handler cannot be set up.
     #[error("failed to start a thread")]
     Thread(#[source] io::Error),
@@ -73,6 +77,8 @@ pub enum RunError {
 /// # Errors
 /// What keeps it from starting.
 pub fn run(config: &Config) -> Result<(), RunError> {
+    // Before any thread starts: each has its own.
+    privileges::give_up().map_err(|e| RunError::Privileges(e.into()))?;
     let folder = |path: PathBuf| private_folder(&path).map_err(|source| RunError::Folder { path, source });
     folder(config.state_dir.clone())?;
     folder(config.run_dir.clone())?;

@@ -52,9 +52,9 @@ mod tests {
             fix: vec!["umbrella open".into()],
         };
         let note = Finding { severity: Severity::Note, fix: Vec::new(), ..finding.clone() };
-        let text = super::findings(Output::new(false), &[finding, note]);
+        let text = findings(Output::new(false), &[finding, note]);
         let told = "it rains\n  why: you get wet\n";
         assert_eq!(text, format!("error: {told}  fix: umbrella open\n\nnote: {told}\n1 error, 1 note\n"));
-        assert_eq!(super::findings(Output::new(false), &[]), "nothing found\n");
+        assert_eq!(findings(Output::new(false), &[]), "nothing found\n");
     }
 }
