@@ -4,17 +4,29 @@
 
 pub mod address;
 pub mod api;
+pub mod label;
 pub mod mac;
 pub mod name;
+pub mod namespace;
 pub mod network;
+pub mod object;
+pub mod policy;
 pub mod profile;
+pub mod selector;
 pub mod workload;
 pub mod world;
 
 pub use address::AddressRange;
+pub use label::{LabelKey, LabelValue, Labels};
 pub use mac::Mac;
-pub use name::{ContainerId, IfName, InvalidName, NetworkName, NodeName};
+pub use name::{
+    ContainerId, IfName, InvalidName, NamespaceName, NetworkName, NodeName, ObjectName, PortName,
+};
+pub use namespace::Namespace;
 pub use network::{Mode, Network, NetworkId};
+pub use object::{Kind, Object, ObjectId};
+pub use policy::{ClusterNetworkPolicy, HostPolicy, NetworkPolicy};
 pub use profile::Profile;
+pub use selector::Selector;
 pub use workload::{AttachmentId, Netns, Owner, Phase, PodIdentity, Workload};
-pub use world::{Node, World};
+pub use world::{Declared, Node, Peer, PeerName, World};

@@ -36,6 +36,14 @@ enum Command {
     /// Make, show, remove and join networks
     #[command(subcommand)]
     Network(command::network::Command),
+    /// Take in objects: namespaces, policies
+    Apply(command::apply::Args),
+    /// Show declared objects
+    Get(command::get::Args),
+    /// Show declared objects in full
+    Describe(command::get::Which),
+    /// Forget declared objects; that they are gone already is no error
+    Delete(command::delete::Args),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
@@ -92,6 +100,10 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => command::attach::run(session, args)?,
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
+        Command::Apply(args) => command::apply::run(session, &args)?,
+        Command::Get(args) => command::get::run(session, args)?,
+        Command::Describe(which) => command::get::describe(session, which)?,
+        Command::Delete(args) => command::delete::run(session, args)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,
