@@ -18,17 +18,17 @@ pub(super) enum Tree {
 impl Tree {
     /// The tree as JSON; `lines` learns where each path begins: `spec.ingress[0].from`.
     pub(super) fn into_json(self, lines: &mut BTreeMap<String, u64>) -> Value {
-        self.convert(String::new(), lines)
+        self.convert("", lines)
     }
 
-    fn convert(self, path: String, lines: &mut BTreeMap<String, u64>) -> Value {
+    fn convert(self, path: &str, lines: &mut BTreeMap<String, u64>) -> Value {
         match self {
             Tree::Scalar(value) => value,
             Tree::List(items) => {
                 let convert = |(at, item): (usize, Spanned<Tree>)| {
                     let path = format!("{path}[{at}]");
                     lines.insert(path.clone(), item.referenced.line());
-                    item.value.convert(path, lines)
+                    item.value.convert(&path, lines)
                 };
                 Value::Array(items.into_iter().enumerate().map(convert).collect())
             }
@@ -42,7 +42,7 @@ impl Tree {
                         let parent = path.rfind('.').map_or("", |dot| &path[..dot]);
                         lines.entry(parent.to_owned()).or_insert(key.referenced.line());
                     }
-                    map.insert(key.value, value.value.convert(path, lines));
+                    map.insert(key.value, value.value.convert(&path, lines));
                 }
                 Value::Object(map)
             }
