@@ -51,7 +51,8 @@ fn device(cluster: &Cluster, from: usize, to: &Workload, like: IpAddr) -> Result
     let mut links = cluster.hosts[from].links()?;
     let address = to.address(like)?;
     let routes = links.routes()?;
-    let best = routes.iter().filter(|r| r.destination.contains(&address)).max_by_key(|r| r.destination.prefix_len());
+    let best =
+        routes.iter().filter(|r| r.destination.contains(&address)).max_by_key(|r| r.destination.prefix_len());
     let Some(route) = best else { bail!("host {from} has no route to {address}") };
     let name = links.links()?.into_iter().find(|l| l.index == route.index).and_then(|l| l.name);
     Ok((name.map(|n| n.to_string()).unwrap_or_default(), route.mtu))
@@ -170,7 +171,8 @@ fn the_router_sees_hosts_only() -> Result<()> {
     ensure!(seen.iter().any(|f| f.protocol == Some(17) && f.source == Some(own[0])), "no tunnel was seen");
     for frame in seen.iter().filter(|f| !f.is_arp()) {
         let source = frame.source;
-        let link_local = matches!(source, Some(IpAddr::V6(a)) if a.is_unicast_link_local() || a.is_unspecified());
+        let link_local =
+            matches!(source, Some(IpAddr::V6(a)) if a.is_unicast_link_local() || a.is_unspecified());
         ensure!(link_local || own.iter().any(|a| source == Some(*a)), "the router saw {frame:?}");
     }
     Ok(())
@@ -203,7 +205,8 @@ fn networks_are_isolated_across_hosts() -> Result<()> {
     ];
     let mut cluster = Cluster::new(program()?, MTU, networks)?;
     cluster.join(&[0, 0, 1])?;
-    let all: Vec<Vec<Workload>> = [1, 2, 3].into_iter().map(|n| workloads(&cluster, n)).collect::<Result<_>>()?;
+    let all: Vec<Vec<Workload>> =
+        [1, 2, 3].into_iter().map(|n| workloads(&cluster, n)).collect::<Result<_>>()?;
     for own in &all {
         everybody(own, &[56])?;
     }

@@ -99,7 +99,10 @@ impl Cluster {
     /// [`Error::Name`]; that there is no such host.
     pub fn record(&mut self, host: usize) -> Result<&mut Node, Error> {
         let name: NodeName = self.hosts[host].name().parse()?;
-        self.told.nodes.get_mut(&name).ok_or_else(|| Error::Answer(format!("{name} is no host of the cluster")))
+        self.told
+            .nodes
+            .get_mut(&name)
+            .ok_or_else(|| Error::Answer(format!("{name} is no host of the cluster")))
     }
 
     /// Tells all agents.

@@ -58,12 +58,14 @@ impl Underlay {
         let netns = Netns::anonymous()?;
         let mut links = Links::of(&netns)?;
         links.set_up("lo", true)?;
-        let forwards = [Sysctl::global("net/ipv4/ip_forward"), Sysctl::global("net/ipv6/conf/all/forwarding")];
-        netns.run(|| {
-            let mut writer = sysctl::Writer::default();
-            forwards.iter().try_for_each(|key| writer.write(key, "1"))
-        })?
-        .map_err(|source| Error::File { path: "/proc/sys/net".into(), source })?;
+        let forwards =
+            [Sysctl::global("net/ipv4/ip_forward"), Sysctl::global("net/ipv6/conf/all/forwarding")];
+        netns
+            .run(|| {
+                let mut writer = sysctl::Writer::default();
+                forwards.iter().try_for_each(|key| writer.write(key, "1"))
+            })?
+            .map_err(|source| Error::File { path: "/proc/sys/net".into(), source })?;
         for ((lan, router4, router6), number) in SEGMENTS.into_iter().zip(0_u8..) {
             let mut messages = Messages::default();
             link::create_bridge(&mut messages, &lan.parse()?, mac(number, FIRST), mtu, 0);
