@@ -117,6 +117,15 @@ impl Cluster {
         written.map_err(|source| Error::File { path, source })
     }
 
+    /// Takes the file away from which agents hear of each other.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn silence(&self) -> Result<(), Error> {
+        let path = self.file();
+        std::fs::remove_file(&path).map_err(|source| Error::File { path, source })
+    }
+
     /// The name of a network of [`shared_network`].
     ///
     /// # Errors
