@@ -192,7 +192,9 @@ fn what_others_take_away_is_mended() -> Result<()> {
             ping(talkers[0].namespace.netns(), far6, 56, SHORT)?;
             ping(talkers[2].namespace.netns(), talkers[0].address(V4)?, 56, SHORT)?;
             // That packets get through does not show that everything is back.
-            let Reply::Diff(outstanding) = cluster.hosts[0].request(&Request::Diff)? else { bail!("no diff") };
+            let Reply::Diff(outstanding) = cluster.hosts[0].request(&Request::Diff)? else {
+                bail!("no diff")
+            };
             ensure!(outstanding.is_empty(), "{outstanding:?}");
             Ok(())
         })?;

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod attach;
+pub mod explain;
 pub mod network;
 pub mod overlay;
 pub mod peer;

@@ -5,6 +5,7 @@ pub(crate) mod attach;
 pub(crate) mod cni;
 pub(crate) mod detach;
 pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod install;
 pub(crate) mod inventory;
 pub(crate) mod network;

@@ -25,6 +25,10 @@ impl Engine {
             Event::Rules => true,
             Event::ForwardingOff(true) => self.plan.forward_ipv4,
             Event::ForwardingOff(false) => self.plan.forward_ipv6,
+            Event::Link(name) if self.here.uplink.as_ref() == Some(name) => {
+                let carried = self.world.nodes.get(&self.here.name).map(|own| own.mtu);
+                matches!(self.kernel.link(name), Ok(Some(link)) if Some(link.mtu) != carried)
+            }
             Event::Link(name) => {
                 let Some(wanted) = self.wanted_link(name) else { return false };
                 // The event may be older than what was done since: only the link itself knows.

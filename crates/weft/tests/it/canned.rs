@@ -168,6 +168,7 @@ pub(crate) fn status() -> Status {
             netns: "/run/netns/blue".into(),
             pod: None,
         }],
+        peers: Vec::new(),
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),
     }
