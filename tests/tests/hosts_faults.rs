@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
-use weft_lab::traffic::{Stream, ping};
+use weft_lab::traffic::{Pulse, ping};
 use weft_lab::{Cluster, Links, Namespace, shared_network};
 use weft_model::api::{Reply, Request};
 use weft_model::{Encapsulation, Mode};
@@ -55,10 +55,10 @@ fn what_is_not_touched_loses_nothing() -> Result<()> {
         let (a, b) = (talkers[from].namespace.netns(), talkers[to].namespace.netns());
         for like in [V4, V6] {
             let address = talkers[to].address(like)?;
-            streams.push((format!("datagrams {from} to {address}"), Stream::datagrams(a, b, address)?));
+            streams.push((format!("datagrams {from} to {address}"), Pulse::datagrams(a, b, address)?));
         }
         let address = talkers[to].address(V4)?;
-        streams.push((format!("connection {from} to {address}"), Stream::connection(a, b, address)?));
+        streams.push((format!("connection {from} to {address}"), Pulse::connection(a, b, address)?));
     }
 
     // Agents are killed, and start again with what they find.
@@ -148,7 +148,7 @@ fn an_agent_that_hears_nobody_keeps_what_it_knew() -> Result<()> {
     let talkers = [workload(&cluster, 0)?, workload(&cluster, 1)?];
     let to = talkers[1].address(V4)?;
     ping(talkers[0].namespace.netns(), to, 56, SOON)?;
-    let stream = Stream::datagrams(talkers[0].namespace.netns(), talkers[1].namespace.netns(), to)?;
+    let stream = Pulse::datagrams(talkers[0].namespace.netns(), talkers[1].namespace.netns(), to)?;
     cluster.hosts[0].stop()?; // it writes down what it knows at the latest now
     cluster.silence()?;
     cluster.hosts[0].start_agent()?;

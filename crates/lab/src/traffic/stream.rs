@@ -1,7 +1,7 @@
-//! Numbered packets and bytes at a constant rate, each awaited: what of them is lost, and how long nothing came.
+//! How much a TCP connection carries: one end sends as fast as it may, the other one counts.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,145 +9,85 @@ use std::time::{Duration, Instant};
 
 use weft_kernel::netns::Netns;
 
-use super::{UdpEcho, connect, inside, udp};
+use super::inside;
 
-/// A hundred a second (BAR.md, R2).
-const EVERY: Duration = Duration::from_millis(10);
-/// What has not come back so long after the last one was sent is lost.
-const LATE: Duration = Duration::from_secs(2);
-const BLOCK: usize = 1000;
+/// How long either end may wait for the other.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often the sender looks whether it is to end.
+const ROUND: Duration = Duration::from_millis(50);
 
-/// What a stream saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figures {
-    /// Packets, or blocks of a connection, that were sent.
-    pub sent: u64,
-    /// Those that came back.
-    pub back: u64,
-    /// The longest time in which none came back.
-    pub gap: Duration,
-}
-
-impl Figures {
-    /// How many did not come back.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.sent - self.back
-    }
-}
-
-/// A stream from one namespace to another and back. Dropping it ends it.
+/// A connection whose sender never pauses. Dropping it ends both ends.
 pub struct Stream {
-    end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<io::Result<Figures>>>,
-    _echo: Option<UdpEcho>,
+    receiver: TcpStream,
+    stop: Arc<AtomicBool>,
+    sender: Option<JoinHandle<()>>,
+}
+
+/// What arrived within a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// Bytes of payload.
+    pub bytes: u64,
+    /// How long was counted.
+    pub time: Duration,
+}
+
+impl Arrived {
+    /// Bits of payload per second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.bytes as f64 * 8.0 / self.time.as_secs_f64()
+    }
 }
 
 impl Stream {
-    /// Datagrams, each with its number, to `address` in `to`, which sends them back.
+    /// Connects from the sender's namespace to `at` in the receiver's, and begins to send.
     ///
     /// # Errors
     /// Those of the sockets.
-    pub fn datagrams(from: &Netns, to: &Netns, address: IpAddr) -> io::Result<Stream> {
-        let echo = UdpEcho::start(to, SocketAddr::new(address, 0))?;
-        let any = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        let socket = udp(from, SocketAddr::new(any, 0))?;
-        socket.connect(SocketAddr::new(address, echo.port()))?;
-        socket.set_nonblocking(true)?;
-        let end = Arc::new(AtomicBool::new(false));
-        let ending = Arc::clone(&end);
-        let thread = std::thread::spawn(move || count(&socket, &ending));
-        Ok(Stream { end, thread: Some(thread), _echo: Some(echo) })
+    pub fn start(sender: &Netns, receiver: &Netns, at: SocketAddr) -> io::Result<Stream> {
+        let listener = inside(receiver, || TcpListener::bind(at))?;
+        let mut from = inside(sender, || TcpStream::connect_timeout(&at, PATIENCE))?;
+        let (receiver, _) = listener.accept()?;
+        receiver.set_read_timeout(Some(PATIENCE))?;
+        from.set_write_timeout(Some(ROUND))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let ending = Arc::clone(&stop);
+        let sender = std::thread::spawn(move || {
+            let payload = vec![0x55; 64 << 10];
+            while !ending.load(Ordering::Relaxed) {
+                match from.write(&payload) {
+                    Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+                    _ => {}
+                }
+            }
+        });
+        Ok(Stream { receiver, stop, sender: Some(sender) })
     }
 
-    /// One connection, a kilobyte at a time, each awaited.
+    /// Counts what arrives for so long.
     ///
     /// # Errors
-    /// Those of the sockets; the connection stands when this returns.
-    pub fn connection(from: &Netns, to: &Netns, address: IpAddr) -> io::Result<Stream> {
-        let listener = inside(to, || TcpListener::bind(SocketAddr::new(address, 0)))?;
-        let at = listener.local_addr()?;
-        std::thread::spawn(move || echo(&listener));
-        let stream = connect(from, at, Duration::from_secs(10))?;
-        let end = Arc::new(AtomicBool::new(false));
-        let ending = Arc::clone(&end);
-        let thread = std::thread::spawn(move || converse(stream, &ending));
-        Ok(Stream { end, thread: Some(thread), _echo: None })
-    }
-
-    /// Ends it.
-    ///
-    /// # Errors
-    /// Those that the stream met on its way: a connection that was reset, a destination out of reach.
-    pub fn finish(mut self) -> io::Result<Figures> {
-        self.end.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().ok_or_else(|| io::Error::other("the stream has ended before"))?;
-        thread.join().map_err(|_| io::Error::other("the stream panicked"))?
+    /// Those of the socket; a connection that ended is one.
+    pub fn count(&mut self, time: Duration) -> io::Result<Arrived> {
+        let mut buffer = vec![0; 64 << 10];
+        let (start, mut bytes) = (Instant::now(), 0);
+        while start.elapsed() < time {
+            match self.receiver.read(&mut buffer)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                length => bytes += length as u64,
+            }
+        }
+        Ok(Arrived { bytes, time: start.elapsed() })
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.receiver.shutdown(std::net::Shutdown::Both);
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.join();
         }
     }
-}
-
-fn count(socket: &UdpSocket, end: &AtomicBool) -> io::Result<Figures> {
-    let mut figures = Figures { sent: 0, back: 0, gap: Duration::ZERO };
-    let mut last = Instant::now();
-    let mut read = |figures: &mut Figures| {
-        while socket.recv(&mut [0; 16]).is_ok() {
-            figures.back += 1;
-            figures.gap = figures.gap.max(last.elapsed());
-            last = Instant::now();
-        }
-    };
-    while !end.load(Ordering::Relaxed) {
-        // A destination that is out of reach for now is a lost packet, not the end.
-        let _ = socket.send(&figures.sent.to_be_bytes());
-        figures.sent += 1;
-        std::thread::sleep(EVERY);
-        read(&mut figures);
-    }
-    let deadline = Instant::now() + LATE;
-    while figures.back < figures.sent && Instant::now() < deadline {
-        std::thread::sleep(EVERY);
-        read(&mut figures);
-    }
-    Ok(figures)
-}
-
-fn echo(listener: &TcpListener) -> io::Result<()> {
-    let (mut stream, _) = listener.accept()?;
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer)? {
-            0 => return Ok(()),
-            length => stream.write_all(&buffer[..length])?,
-        }
-    }
-}
-
-fn converse(mut stream: std::net::TcpStream, end: &AtomicBool) -> io::Result<Figures> {
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    stream.set_nodelay(true)?;
-    let mut figures = Figures { sent: 0, back: 0, gap: Duration::ZERO };
-    while !end.load(Ordering::Relaxed) {
-        let number = figures.sent.to_be_bytes()[7];
-        let begin = Instant::now();
-        stream.write_all(&[number; BLOCK])?;
-        figures.sent += 1;
-        let mut back = [0; BLOCK];
-        stream.read_exact(&mut back)?;
-        if back != [number; BLOCK] {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the stream gave back something else"));
-        }
-        figures.back += 1;
-        figures.gap = figures.gap.max(begin.elapsed());
-        std::thread::sleep(EVERY);
-    }
-    Ok(figures)
 }

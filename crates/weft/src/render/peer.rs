@@ -11,7 +11,7 @@ pub(crate) fn peers(output: Output, peers: &[PeerStatus]) -> String {
     let mut table =
         Table::new(["PEER", "ADDRESSES", "NETWORK", "PATH", "MTU", "BLOCKS", "HEARD", "PROBLEM"]).right(4);
     for peer in peers {
-        let heard = peer.heard.map_or_else(|| "never".to_owned(), |s| format!("{}s ago", s));
+        let heard = peer.heard.map_or_else(|| "never".to_owned(), |s| format!("{s}s ago"));
         let problem = peer.problem.clone().unwrap_or_default();
         let head = [peer.node.to_string(), list(peer.addresses.iter())];
         if peer.reaches.is_empty() {
