@@ -9,6 +9,7 @@ pub(crate) mod delete;
 pub(crate) mod detach;
 pub(crate) mod diff;
 pub(crate) mod get;
+pub(crate) mod explain;
 pub(crate) mod install;
 pub(crate) mod inventory;
 pub(crate) mod network;
