@@ -14,6 +14,7 @@ mod journal;
 mod notify;
 mod peers;
 pub mod privileges;
+mod probe;
 mod reaper;
 mod socket;
 mod watch;
@@ -125,6 +126,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
             engine.keep_cluster();
         }
     })?;
+    spawn("probe", here, move |agent| probe::run(&agent))?;
     if let Some(path) = config.cluster_file.clone() {
         spawn("peers", here, move |agent| peers::follow(&agent, &path))?;
     }

@@ -33,6 +33,8 @@ and not when `NO_COLOR` is set.
 | `network rm` | `removed`; with `--explain`: `commands` |
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
 | `doctor` | `findings`: `severity` (`error`, `warning` or `note`), `kind`, `what`, `why`, `fix` |
+| `apply`, `delete` | `objects`: `object` and `outcome` of each |
+| `get`, `describe` | `objects` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |
