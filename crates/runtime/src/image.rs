@@ -27,4 +27,4 @@ pub use progress::{Act, Meter, Progress, Quiet};
 pub use pull::{PullError, Pulled, pull};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Credentials, Registry, RegistryError, RegistryOptions};
-pub use store::{Image, Layer, Pruned, Rootfs, Store, StoreError};
+pub use store::{Details, Image, Layer, LayerDetails, Pruned, Rootfs, Store, StoreError, Usage};

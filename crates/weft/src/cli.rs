@@ -36,6 +36,9 @@ enum Command {
     /// Make, show, remove and join networks
     #[command(subcommand)]
     Network(command::network::Command),
+    /// Fetch, load, save, show and remove images
+    #[command(subcommand)]
+    Image(command::image::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
@@ -44,6 +47,8 @@ enum Command {
     Plan,
     /// List everything on this host that is weft's
     Inventory(command::inventory::Args),
+    /// Show where weft keeps things on this host, and how; needs no agent
+    Info,
     /// Install weft on this host, or bring an installation up to date
     Install(command::install::Args),
     /// Remove weft from this host and leave it as it was before; needs no agent
@@ -92,6 +97,8 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => command::attach::run(session, args)?,
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
+        Command::Image(command) => command::image::run(session, command)?,
+        Command::Info => command::info::run(session)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,

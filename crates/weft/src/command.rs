@@ -5,6 +5,8 @@ pub(crate) mod attach;
 pub(crate) mod cni;
 pub(crate) mod detach;
 pub(crate) mod diff;
+pub(crate) mod image;
+pub(crate) mod info;
 pub(crate) mod install;
 pub(crate) mod inventory;
 pub(crate) mod network;

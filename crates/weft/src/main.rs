@@ -9,6 +9,7 @@ mod command;
 mod failure;
 mod install;
 mod output;
+mod progress;
 mod reference;
 mod render;
 mod settings;

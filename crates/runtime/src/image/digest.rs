@@ -141,7 +141,8 @@ mod tests {
         assert_eq!(EMPTY.parse::<Digest>().unwrap(), Digest::of(b""));
         assert_eq!(Digest::of(b"").short(), "e3b0c44298fc");
         let upper = EMPTY.to_uppercase();
-        for bad in ["", "sha256:", "sha512:00", &EMPTY[..70], &format!("{EMPTY}0"), &upper, "sha256:../../x"] {
+        for bad in ["", "sha256:", "sha512:00", &EMPTY[..70], &format!("{EMPTY}0"), &upper, "sha256:../../x"]
+        {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

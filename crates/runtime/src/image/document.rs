@@ -237,7 +237,10 @@ impl Document {
         match face.schema_version {
             Some(2) => {}
             Some(1) => {
-                return refused(WHAT, "it is of Docker's schema 1, which has no digests; push the image anew");
+                return refused(
+                    WHAT,
+                    "it is of Docker's schema 1, which has no digests; push the image anew",
+                );
             }
             other => return refused(WHAT, format!("its schemaVersion is {other:?} and not 2")),
         }
@@ -299,7 +302,10 @@ impl ImageConfig {
         let parse = |source| DocumentError::Parse { what: WHAT, source };
         let config: ImageConfig = serde_json::from_slice(bytes).map_err(parse)?;
         if config.rootfs.kind != "layers" {
-            return refused(WHAT, format!("its root file system is of type '{}', not layers", config.rootfs.kind));
+            return refused(
+                WHAT,
+                format!("its root file system is of type '{}', not layers", config.rootfs.kind),
+            );
         }
         if !["linux", ""].contains(&config.os.as_str()) {
             return refused(WHAT, format!("the image is for {}, not for Linux", config.os));

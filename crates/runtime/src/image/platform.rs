@@ -85,7 +85,9 @@ impl FromStr for Platform {
         let words: Vec<&str> = text.split('/').filter(sound).collect();
         let (os, architecture, variant) = match words.as_slice() {
             [os, architecture] if text.matches('/').count() == 1 => (os, architecture, None),
-            [os, architecture, variant] if text.matches('/').count() == 2 => (os, architecture, Some(variant)),
+            [os, architecture, variant] if text.matches('/').count() == 2 => {
+                (os, architecture, Some(variant))
+            }
             _ => return Err(PlatformError(text.chars().take(100).collect())),
         };
         Ok(Platform {
@@ -111,7 +113,8 @@ mod tests {
 
     #[test]
     fn the_best_of_those_that_run() {
-        let all = offered(&["linux/amd64", "linux/arm/v5", "linux/arm/v7", "linux/arm64/v8", "windows/amd64"]);
+        let all =
+            offered(&["linux/amd64", "linux/arm/v5", "linux/arm/v7", "linux/arm64/v8", "windows/amd64"]);
         let chosen = |platform: &str| {
             let platform: Platform = platform.parse().unwrap();
             platform.choose(&all).map(|d| d.platform.as_ref().unwrap().to_string())
@@ -125,7 +128,9 @@ mod tests {
 
     #[test]
     fn words_that_name_none() {
-        for bad in ["", "linux", "linux/", "/amd64", "linux/amd64/", "linux/amd64/v1/x", "linux//amd64", "a b/c"] {
+        for bad in
+            ["", "linux", "linux/", "/amd64", "linux/amd64/", "linux/amd64/v1/x", "linux//amd64", "a b/c"]
+        {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
         assert_eq!("linux/arm/v7".parse::<Platform>().unwrap().to_string(), "linux/arm/v7");

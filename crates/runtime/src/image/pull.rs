@@ -12,8 +12,8 @@ use super::document::media;
 use super::registry::Registry;
 use super::store::Part;
 use super::{
-    Act, Descriptor, Digest, Document, DocumentError, Image, ImageConfig, Platform, Progress, Reference, RegistryError,
-    RegistryOptions, Store, StoreError,
+    Act, Descriptor, Digest, Document, DocumentError, Image, ImageConfig, Platform, Progress, Reference,
+    RegistryError, RegistryOptions, Store, StoreError,
 };
 
 /// Layers that are fetched at the same time.
@@ -114,7 +114,11 @@ struct State {
 
 impl Job<'_> {
     fn document_error(&self, source: DocumentError) -> PullError {
-        PullError::Document { host: self.registry.host().to_owned(), name: self.reference.to_string(), source }
+        PullError::Document {
+            host: self.registry.host().to_owned(),
+            name: self.reference.to_string(),
+            source,
+        }
     }
 
     /// The manifest that the name leads to; of an index, that for the platform.
@@ -122,7 +126,9 @@ impl Job<'_> {
         let limits = self.store.limits();
         let bytes = self.registry.manifest(&self.reference.version(), limits)?;
         let digest = Digest::of(&bytes);
-        check(self.reference.digest().unwrap_or(&digest), digest, || format!("the manifest of '{}'", self.reference))?;
+        check(self.reference.digest().unwrap_or(&digest), digest, || {
+            format!("the manifest of '{}'", self.reference)
+        })?;
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
         match Document::parse(&bytes, limits).map_err(|source| self.document_error(source))? {
             Document::Manifest(manifest) => {
@@ -179,7 +185,9 @@ impl Job<'_> {
                     state.next += 1;
                     state.next - 1
                 };
-                let Some(layer) = image.layers.get(at).filter(|_| !stop.load(Ordering::Relaxed)) else { return };
+                let Some(layer) = image.layers.get(at).filter(|_| !stop.load(Ordering::Relaxed)) else {
+                    return;
+                };
                 let result = self.fetch(&layer.blob, &stop);
                 let mut state = lock();
                 match result {

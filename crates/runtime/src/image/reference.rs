@@ -127,7 +127,9 @@ fn is_host(text: &str) -> bool {
     };
     let port_is_sound = match port.strip_prefix(':') {
         None => port.is_empty(),
-        Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|p| p > 0),
+        Some(digits) => {
+            digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|p| p > 0)
+        }
     };
     host.len() <= 253 && host.split('.').all(label) && port_is_sound
 }
@@ -135,7 +137,8 @@ fn is_host(text: &str) -> bool {
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
 fn is_component(text: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let between = |s: &str| s == "." || s == "_" || s == "__" || (!s.is_empty() && s.chars().all(|c| c == '-'));
+    let between =
+        |s: &str| s == "." || s == "_" || s == "__" || (!s.is_empty() && s.chars().all(|c| c == '-'));
     let ends = |c: Option<char>| c.is_some_and(word);
     ends(text.chars().next())
         && ends(text.chars().next_back())
@@ -167,7 +170,10 @@ mod tests {
         assert_eq!(parts("localhost:5000/a/b:x_Y-1"), (some("localhost:5000"), own("a/b"), own("x_Y-1")));
         assert_eq!(parts("[fd00::1]:5000/a"), (some("[fd00::1]:5000"), own("a"), own("latest")));
         let digest = Digest::of(b"");
-        assert_eq!(parts(&format!("r.example/a:1@{digest}")), (some("r.example"), own("a"), digest.to_string()));
+        assert_eq!(
+            parts(&format!("r.example/a:1@{digest}")),
+            (some("r.example"), own("a"), digest.to_string())
+        );
     }
 
     #[test]
@@ -180,8 +186,29 @@ mod tests {
     #[test]
     fn what_is_no_name() {
         for bad in [
-            "", "/", "a/", "/a", "A", "a:", "a:-x", "a b", "a/../b", "../a", "a//b", "a:b:c", "h.x:0/a", "h.x:99999/a",
-            "h.x:+1/a", "[::1/a", "[x]:1/a", "-h.x/a", "a@", "a@sha256:00", "a.-b", "a\n", "a:1/b", "http://h/a",
+            "",
+            "/",
+            "a/",
+            "/a",
+            "A",
+            "a:",
+            "a:-x",
+            "a b",
+            "a/../b",
+            "../a",
+            "a//b",
+            "a:b:c",
+            "h.x:0/a",
+            "h.x:99999/a",
+            "h.x:+1/a",
+            "[::1/a",
+            "[x]:1/a",
+            "-h.x/a",
+            "a@",
+            "a@sha256:00",
+            "a.-b",
+            "a\n",
+            "http://h/a",
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }

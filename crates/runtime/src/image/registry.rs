@@ -104,7 +104,10 @@ impl Registry {
         let from = match response.status() {
             StatusCode::PARTIAL_CONTENT if starts_at(response.headers(), from) => from,
             StatusCode::PARTIAL_CONTENT => {
-                return Err(RegistryError::Nonsense { host: self.host.clone(), what: "another range than was asked for" });
+                return Err(RegistryError::Nonsense {
+                    host: self.host.clone(),
+                    what: "another range than was asked for",
+                });
             }
             _ => 0,
         };
@@ -208,8 +211,7 @@ impl Registry {
             }
         }
         let nonsense = || RegistryError::Nonsense { host: self.host.clone(), what: "no token" };
-        let answer: Answer =
-            serde_json::from_slice(&self.read(response, ANSWER)?).map_err(|_| nonsense())?;
+        let answer: Answer = serde_json::from_slice(&self.read(response, ANSWER)?).map_err(|_| nonsense())?;
         let token = answer.token.or(answer.access_token).ok_or_else(nonsense)?;
         // It goes into a header: no line may begin in it.
         let sound = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());

@@ -5,6 +5,7 @@
 //! swept by the next one. docs/images.md draws the folders.
 
 mod blob;
+mod details;
 mod error;
 mod garbage;
 mod image;
@@ -24,13 +25,14 @@ use std::time::Duration;
 use super::{Digest, Limits, Policy};
 
 pub(crate) use blob::{Part, Scratch};
+pub use details::{Details, LayerDetails, Usage};
 pub use error::StoreError;
 pub use garbage::Pruned;
 pub use image::{Image, Layer};
 pub(crate) use layers::Record;
-pub(crate) use names::NAME;
 use lock::Lock;
 pub use mount::Rootfs;
+pub(crate) use names::NAME;
 
 /// How long a download that was cut off is kept, to be taken up again.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -187,8 +189,9 @@ fn remove_file(path: &Path) -> Result<(), StoreError> {
 /// Sixteen digits that nobody else uses.
 fn random() -> Result<String, StoreError> {
     let mut bytes = [0; 8];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-        .map_err(|_| StoreError::io("read", Path::new("/dev/urandom"), io::Error::other("no random bytes")))?;
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes).map_err(|_| {
+        StoreError::io("read", Path::new("/dev/urandom"), io::Error::other("no random bytes"))
+    })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

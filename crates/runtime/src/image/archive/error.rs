@@ -12,7 +12,9 @@ pub enum ArchiveError {
     #[error("the archive cannot be read")]
     Read(#[source] LayerError),
     /// It holds no image.
-    #[error("there is no image in it: neither manifest.json of `docker save` nor index.json of an OCI layout")]
+    #[error(
+        "there is no image in it: neither manifest.json of `docker save` nor index.json of an OCI layout"
+    )]
     NoImage,
     /// Something that it names is not in it.
     #[error("it names {0}, which is not in it")]

@@ -9,8 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::ArchiveError;
 use crate::image::layer::{Entries, Kind, decompress, show};
-use crate::image::{Act, Descriptor, Digest, Hasher, Limits, Meter, Progress, Store};
 use crate::image::store::Scratch;
+use crate::image::{Act, Descriptor, Digest, Hasher, Limits, Meter, Progress, Store};
 
 /// Files by their path.
 pub(super) enum Input {
@@ -106,10 +106,8 @@ fn resolve(path: &[u8], link: &[u8]) -> Option<Vec<u8>> {
 impl Input {
     pub(super) fn folder(path: &Path) -> Result<Input, ArchiveError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| ArchiveError::Io {
-            what: "open",
-            path: path.to_owned(),
-            source: errno.into(),
+        let folder = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| {
+            ArchiveError::Io { what: "open", path: path.to_owned(), source: errno.into() }
         })?;
         Ok(Input::Folder(folder.into()))
     }
@@ -129,7 +127,11 @@ impl Input {
                     Ok(file) => {
                         let file = File::from(file);
                         let is_file = file.metadata().map_err(failed)?.is_file();
-                        if is_file { Ok(Some(file)) } else { Err(failed(std::io::ErrorKind::InvalidInput.into())) }
+                        if is_file {
+                            Ok(Some(file))
+                        } else {
+                            Err(failed(std::io::ErrorKind::InvalidInput.into()))
+                        }
                     }
                     Err(rustix::io::Errno::NOENT) => Ok(None),
                     Err(errno) => Err(failed(errno.into())),
@@ -177,7 +179,11 @@ impl Input {
         let wrong = |found| ArchiveError::WrongSize { digest: *digest, expected: blob.size, found };
         if let Input::Archive(archive) = self {
             let file = archive.of(digest).ok_or_else(|| self.missing(digest))?;
-            return if file.size == blob.size { Ok(store.adopt(&file.path, digest, file.size)?) } else { Err(wrong(file.size)) };
+            return if file.size == blob.size {
+                Ok(store.adopt(&file.path, digest, file.size)?)
+            } else {
+                Err(wrong(file.size))
+            };
         }
         if store.has(digest, blob.size) {
             return Ok(());

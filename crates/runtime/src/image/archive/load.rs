@@ -9,8 +9,8 @@ use super::{ArchiveError, CONTAINERD_NAME, DockerEntry};
 use crate::image::document::media;
 use crate::image::store::NAME;
 use crate::image::{
-    Act, Descriptor, Digest, Document, DocumentError, Image, ImageConfig, Manifest, Platform, Progress, Reference,
-    Store,
+    Act, Descriptor, Digest, Document, DocumentError, Image, ImageConfig, Manifest, Platform, Progress,
+    Reference, Store,
 };
 
 /// Takes the images of an archive, compressed or not. `name` is for an archive of one image that says none.
@@ -91,7 +91,8 @@ fn load(
 fn nameless(input: &Input, docker: &[DockerEntry], found: &mut [Found]) -> Result<(), ArchiveError> {
     for one in found.iter_mut().filter(|one| one.names.is_empty()) {
         for entry in docker {
-            let same = input.named(&entry.config).is_ok_and(|(digest, _)| digest == one.manifest.config.digest);
+            let same =
+                input.named(&entry.config).is_ok_and(|(digest, _)| digest == one.manifest.config.digest);
             for tag in entry.repo_tags.iter().flatten().filter(|_| same) {
                 one.names.push(tag.parse()?);
             }
@@ -176,13 +177,15 @@ fn of_layout(
 
 fn choose<'a>(all: &'a [Descriptor], platform: Option<&Platform>) -> Result<&'a Descriptor, ArchiveError> {
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let offered = || all.iter().filter_map(|d| d.platform.as_ref()).map(ToString::to_string).take(20).collect();
+    let offered =
+        || all.iter().filter_map(|d| d.platform.as_ref()).map(ToString::to_string).take(20).collect();
     wanted.choose(all).ok_or_else(|| ArchiveError::Platform { wanted: wanted.clone(), offered: offered() })
 }
 
 /// An image of a `docker save` archive. Such have no manifest: it is made here, always the same for the same files.
 fn of_docker(store: &Store, input: &Input, entry: &DockerEntry) -> Result<Found, ArchiveError> {
-    let names = entry.repo_tags.iter().flatten().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
+    let names =
+        entry.repo_tags.iter().flatten().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
     let (digest, size) = input.named(&entry.config)?;
     let stem = entry.config.strip_suffix(".json").unwrap_or_default();
     if Digest::from_hex(stem).is_some_and(|named| named != digest) {
@@ -213,7 +216,11 @@ fn of_docker(store: &Store, input: &Input, entry: &DockerEntry) -> Result<Found,
     Ok(Found { names, descriptor, bytes, manifest })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64) -> Result<T, ArchiveError> {
+fn parse<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    limit: u64,
+) -> Result<T, ArchiveError> {
     let failed = |source| ArchiveError::Document { what: what.to_owned(), source };
     let size = bytes.len() as u64;
     if size > limit {

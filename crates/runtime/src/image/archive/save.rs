@@ -12,7 +12,10 @@ use super::input::blob_path;
 use super::{ArchiveError, CONTAINERD_NAME, DockerEntry};
 use crate::image::document::media;
 use crate::image::store::NAME;
-use crate::image::{Act, Descriptor, Digest, Document, DocumentError, Hasher, Image, Index, Meter, Progress, Store, StoreError};
+use crate::image::{
+    Act, Descriptor, Digest, Document, DocumentError, Hasher, Image, Index, Meter, Progress, Store,
+    StoreError,
+};
 
 /// What an archive is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -51,7 +51,9 @@ fn what_is_refused_says_why() {
     let layer = |size: i64, kind: &str| json!([{ "mediaType": kind, "digest": digest(), "size": size }]);
     assert!(with("layers", layer(-1, media::LAYER)).contains("Parse"));
     assert!(with("layers", layer(i64::MAX, media::LAYER)).contains("bytes"));
-    assert!(with("layers", layer(1, "application/vnd.oci.image.layer.v1.tar+encrypted")).contains("encrypted"));
+    assert!(
+        with("layers", layer(1, "application/vnd.oci.image.layer.v1.tar+encrypted")).contains("encrypted")
+    );
     let many: Vec<Value> = vec![layer(1, media::LAYER)[0].clone(); 501];
     assert!(with("layers", many.into()).contains("501 layers"));
     let forged = json!([{ "mediaType": media::LAYER, "digest": "sha256:../../etc/passwd", "size": 1 }]);

@@ -65,14 +65,15 @@ impl<'a> Entries<'a> {
             let header = tar::Header::from_byte_slice(&block);
             let malformed = |why| LayerError::Malformed { at, why };
             check(&block, header).ok_or_else(|| malformed("a header's checksum is wrong"))?;
-            let size = header.entry_size().map_err(|_| malformed("a size makes no sense"))?;
+            let size = number(header.entry_size(), &block[124..136])
+                .ok_or_else(|| malformed("a size makes no sense"))?;
             self.count += 1;
             if self.count > self.limits.entries {
                 return Err(LayerError::Limit { what: "entries", limit: self.limits.entries });
             }
             let kind = block[156];
             if !matches!(kind, b'L' | b'K' | b'x' | b'g') {
-                return self.entry(header, extended, at).map(Some);
+                return self.entry(&block, header, size, extended, at).map(Some);
             }
             extended_bytes += size;
             if extended_bytes > self.limits.extended {
@@ -139,7 +140,14 @@ impl<'a> Entries<'a> {
         }
     }
 
-    fn entry(&mut self, header: &tar::Header, extended: Extended, at: u64) -> Result<Entry, LayerError> {
+    fn entry(
+        &mut self,
+        block: &[u8; BLOCK],
+        header: &tar::Header,
+        size: u64,
+        extended: Extended,
+        at: u64,
+    ) -> Result<Entry, LayerError> {
         let malformed = |why| LayerError::Malformed { at, why };
         let raw = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let target = || extended.link.clone().or_else(|| header.link_name_bytes().map(|b| b.into_owned()));
@@ -160,13 +168,18 @@ impl<'a> Entries<'a> {
             b'0' | 0 | b'7' => Kind::File,
             b'1' => {
                 let target = target().ok_or_else(|| LayerError::entry(&raw, "a hard link to nothing"))?;
-                Kind::Name(clean(&target, self.limits).map_err(|_| {
-                    LayerError::entry(&raw, "it is a hard link that leads out of the layer")
-                })?)
+                Kind::Name(
+                    clean(&target, self.limits).map_err(|_| {
+                        LayerError::entry(&raw, "it is a hard link that leads out of the layer")
+                    })?,
+                )
             }
             b'2' => {
                 let target = target().filter(|t| !t.is_empty() && t.len() <= self.limits.path);
-                Kind::Link(target.ok_or_else(|| LayerError::entry(&raw, "a symbolic link to nothing, or too long"))?)
+                Kind::Link(
+                    target
+                        .ok_or_else(|| LayerError::entry(&raw, "a symbolic link to nothing, or too long"))?,
+                )
             }
             b'3' => device(true)?,
             b'4' => device(false)?,
@@ -178,12 +191,9 @@ impl<'a> Entries<'a> {
             }
             _ => return Err(LayerError::entry(&raw, "it is of a kind that tar does not define")),
         };
-        let number = |n: std::io::Result<u64>| n.ok().and_then(|n| u32::try_from(n).ok());
-        let owner = |n| number(n).filter(|n| *n != u32::MAX);
-        let size = match extended.size {
-            Some(size) => size,
-            None => header.entry_size().map_err(|_| malformed("a size makes no sense"))?,
-        };
+        let small = |n, field| number(n, field).and_then(|n| u32::try_from(n).ok());
+        let owner = |n, field| small(n, field).filter(|n| *n != u32::MAX);
+        let size = extended.size.unwrap_or(size);
         // Only files have content; a size beside another kind is a remark (a hard link's: its file's size).
         let size = if kind == Kind::File { size } else { 0 };
         if size > self.limits.file {
@@ -194,22 +204,42 @@ impl<'a> Entries<'a> {
             path,
             kind,
             size,
-            mode: number(header.mode().map(u64::from)).ok_or_else(|| malformed("a mode makes no sense"))? & 0o7777,
-            uid: extended.uid.or_else(|| owner(header.uid())).ok_or_else(|| malformed("a user makes no sense"))?,
-            gid: extended.gid.or_else(|| owner(header.gid())).ok_or_else(|| malformed("a group makes no sense"))?,
+            mode: small(header.mode().map(u64::from), &block[100..108])
+                .ok_or_else(|| malformed("a mode makes no sense"))?
+                & 0o7777,
+            uid: extended
+                .uid
+                .or_else(|| owner(header.uid(), &block[108..116]))
+                .ok_or_else(|| malformed("a user makes no sense"))?,
+            gid: extended
+                .gid
+                .or_else(|| owner(header.gid(), &block[116..124]))
+                .ok_or_else(|| malformed("a group makes no sense"))?,
             mtime: match extended.mtime {
                 Some(time) => time,
                 // Before 1970 the number is a negative one in base 256, which wraps back here.
-                None => (header.mtime().map_err(|_| malformed("a time makes no sense"))?.cast_signed(), 0),
+                None => {
+                    let seconds = number(header.mtime(), &block[136..148]);
+                    (seconds.ok_or_else(|| malformed("a time makes no sense"))?.cast_signed(), 0)
+                }
             },
             xattrs: extended.xattrs,
         })
     }
 }
 
+/// A number of a header. An empty field is 0, as other readers have it.
+fn number(parsed: std::io::Result<u64>, field: &[u8]) -> Option<u64> {
+    parsed.ok().or_else(|| field.iter().all(|b| matches!(b, 0 | b' ')).then_some(0))
+}
+
 /// Compares a header's checksum: the sum of its bytes, its own field counted as spaces.
 fn check(block: &[u8; BLOCK], header: &tar::Header) -> Option<()> {
-    let sum: u32 = block.iter().enumerate().map(|(at, b)| u32::from(if (148..156).contains(&at) { b' ' } else { *b })).sum();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, b)| u32::from(if (148..156).contains(&at) { b' ' } else { *b }))
+        .sum();
     (header.cksum().ok()? == sum).then_some(())
 }
 

@@ -23,7 +23,8 @@ impl Extended {
     pub(super) fn read(&mut self, mut bytes: &[u8], at: u64) -> Result<(), LayerError> {
         let malformed = |why| LayerError::Malformed { at, why };
         while !bytes.is_empty() {
-            let line = line(bytes).ok_or_else(|| malformed("a line of an extended header has a wrong length"))?;
+            let line =
+                line(bytes).ok_or_else(|| malformed("a line of an extended header has a wrong length"))?;
             bytes = &bytes[line.len..];
             let (key, value) = (line.key, line.value);
             let refused = || malformed("a value of an extended header makes no sense");
@@ -110,7 +111,8 @@ mod tests {
 
     #[test]
     fn lines_and_their_values() {
-        let text = b"12 path=a/b\n14 size=12345\n17 mtime=-1.250\n31 SCHILY.xattr.user.x=\0binary\n11 gid=007\n";
+        let text =
+            b"12 path=a/b\n14 size=12345\n16 mtime=-1.250\n31 SCHILY.xattr.user.x=\0binary\n11 gid=007\n";
         let extended = read(text).unwrap();
         assert_eq!(extended.path.as_deref(), Some(&b"a/b"[..]));
         assert_eq!((extended.size, extended.gid), (Some(12345), Some(7)));

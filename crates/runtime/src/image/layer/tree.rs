@@ -41,7 +41,11 @@ const NOT_A_FOLDER: &str = "it lies below something that is not a folder";
 
 impl<'a> Tree<'a> {
     /// Begins in an empty folder.
-    pub(super) fn new(folder: &Path, below: &'a [Below], folders_limit: usize) -> Result<Tree<'a>, LayerError> {
+    pub(super) fn new(
+        folder: &Path,
+        below: &'a [Below],
+        folders_limit: usize,
+    ) -> Result<Tree<'a>, LayerError> {
         let failed = |error| LayerError::io("open", folder.as_os_str().as_bytes(), error);
         let root = fs::open(folder, OPEN_FOLDER, Mode::empty()).map_err(failed)?;
         let mut tree = Tree {
@@ -64,7 +68,8 @@ impl<'a> Tree<'a> {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
             let at: &[u8] = if path.is_empty() { b"." } else { path };
             if let Ok(folder) = fs::openat2(&self.root, at, OPEN_FOLDER, Mode::empty(), resolve) {
-                fs::futimens(&folder, &times(*mtime)).map_err(|e| LayerError::io("set the time of", path, e))?;
+                fs::futimens(&folder, &times(*mtime))
+                    .map_err(|e| LayerError::io("set the time of", path, e))?;
             }
         }
         Ok(())
@@ -133,11 +138,14 @@ impl<'a> Tree<'a> {
 
     /// Gives a folder that no entry describes the owner, mode and time that it has in the layers below.
     fn inherit(&mut self, folder: &OwnedFd, path: &[u8]) -> Result<(), LayerError> {
-        let Some(stat) = below::folder(self.below, path) else { return Ok(()) };
         let failed = |error| LayerError::io("set the owner of", path, error);
-        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        fs::fchown(folder, Some(uid), Some(gid)).map_err(failed)?;
-        fs::fchmod(folder, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(failed)?;
+        let there = below::folder(self.below, path);
+        // Said also where nothing is below: in a folder with setgid a new one would have its group.
+        let (uid, gid, mode) =
+            there.as_ref().map_or((0, 0, 0o755), |s| (s.st_uid, s.st_gid, s.st_mode & 0o7777));
+        fs::fchown(folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
+        fs::fchmod(folder, Mode::from_raw_mode(mode)).map_err(failed)?;
+        let Some(stat) = there else { return Ok(()) };
         let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         self.remember(path, (stat.st_mtime, nanos))
     }

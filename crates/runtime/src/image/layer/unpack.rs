@@ -58,8 +58,14 @@ pub fn unpack(
     let (unpacked, diff_id) = decompress(archive, &policy.limits, meter, |source| {
         let mut tree = Tree::new(into, &below, policy.limits.folders)?;
         let mut entries = Entries::new(source, &policy.limits);
-        let mut done =
-            Unpacked { diff_id: Digest::of(b""), entries: 0, bytes: 0, devices: 0, attributes: 0, opaque: false };
+        let mut done = Unpacked {
+            diff_id: Digest::of(b""),
+            entries: 0,
+            bytes: 0,
+            devices: 0,
+            attributes: 0,
+            opaque: false,
+        };
         while let Some(entry) = entries.next()? {
             done.entries += 1;
             done.bytes += entry.size;
@@ -85,7 +91,9 @@ fn put(
         Mark::Opaque => return tree.opaque(entry),
         Mark::Gone(name) => return tree.gone(entry, name),
         Mark::Foreign => return Ok(()),
-        Mark::Nonsense => return Err(LayerError::entry(&entry.path, "it takes away something without a name")),
+        Mark::Nonsense => {
+            return Err(LayerError::entry(&entry.path, "it takes away something without a name"));
+        }
     }
     if entry.path.is_empty() && entry.kind != Kind::Folder {
         return Err(LayerError::entry(b"./", "the root of a layer is a folder"));
@@ -99,7 +107,10 @@ fn put(
         Kind::Device(..) if entry.path.starts_with(b"dev/") => done.devices += 1,
         Kind::Device(true, 0, 0) => {
             // To overlayfs it would be the mark of a name that is gone.
-            return Err(LayerError::entry(&entry.path, "it is the device 0/0, with which overlayfs hides files"));
+            return Err(LayerError::entry(
+                &entry.path,
+                "it is the device 0/0, with which overlayfs hides files",
+            ));
         }
         Kind::Device(..) if !policy.devices => {
             let why = "it is a device node outside dev; allow such with --devices";

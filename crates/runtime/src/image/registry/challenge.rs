@@ -118,7 +118,9 @@ mod tests {
         assert_eq!(choose(&["Basic realm=\"Registry Realm\""]), Some(Challenge::Basic));
         assert_eq!(choose(&["basic"]), Some(Challenge::Basic));
         assert_eq!(
-            choose(&["Bearer realm=\"https://t.example/token\",service=\"r\",scope=\"repository:a/b:pull,push\""]),
+            choose(&[
+                "Bearer realm=\"https://t.example/token\",service=\"r\",scope=\"repository:a/b:pull,push\""
+            ]),
             Some(bearer("https://t.example/token", Some("r"), Some("repository:a/b:pull,push")))
         );
         assert_eq!(

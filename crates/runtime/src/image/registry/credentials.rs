@@ -70,7 +70,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         // "a:b:c" and "x" in base 64
-        fs::write(&path, r#"{"auths":{"r.example:5000":{"auth":"YTpiOmM="},"bad":{"auth":"eA=="},"none":{}}}"#).unwrap();
+        fs::write(
+            &path,
+            r#"{"auths":{"r.example:5000":{"auth":"YTpiOmM="},"bad":{"auth":"eA=="},"none":{}}}"#,
+        )
+        .unwrap();
         let known = Credentials::from_file(&path, "r.example:5000").unwrap().unwrap();
         assert_eq!((known.user.as_str(), known.password.as_str()), ("a", "b:c"));
         assert_eq!(format!("{known:?}"), "Credentials(a)");

@@ -44,11 +44,9 @@ impl Store {
         File::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(failed)?;
         match Digest::of(&bytes) {
             found if found == *digest => Ok(bytes),
-            found => Err(StoreError::WrongDigest {
-                what: path.display().to_string(),
-                expected: *digest,
-                found,
-            }),
+            found => {
+                Err(StoreError::WrongDigest { what: path.display().to_string(), expected: *digest, found })
+            }
         }
     }
 
@@ -91,7 +89,8 @@ impl Store {
         let failed = |source| StoreError::io("open", &path, source);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&path).map_err(failed)?;
+        let mut file =
+            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&path).map_err(failed)?;
         let (mut hasher, mut size) = (Hasher::default(), 0);
         let mut buffer = vec![0; 128 << 10];
         loop {
@@ -156,7 +155,11 @@ impl Part {
 
     /// The content is complete: it gets its name, and is on the disk when this returns. If it is not what was
     /// `expected`, nothing of it stays.
-    pub(crate) fn finish(self, store: &Store, expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
+    pub(crate) fn finish(
+        self,
+        store: &Store,
+        expected: Option<&Digest>,
+    ) -> Result<(Digest, u64), StoreError> {
         let Part { lock: _lock, path, file, hasher, size } = self;
         let found = hasher.finish();
         if let Some(expected) = expected.filter(|expected| **expected != found) {
@@ -167,7 +170,8 @@ impl Part {
         if store.has(&found, size) {
             remove_file(&path)?;
         } else {
-            let kept = file.sync_all().and_then(|()| fs::rename(&path, &name)).and_then(|()| sync_folder(&name));
+            let kept =
+                file.sync_all().and_then(|()| fs::rename(&path, &name)).and_then(|()| sync_folder(&name));
             kept.map_err(|source| StoreError::io("keep", &name, source))?;
         }
         Ok((found, size))

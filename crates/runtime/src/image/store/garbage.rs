@@ -69,8 +69,12 @@ impl Store {
     }
 
     fn unused(&self, image: &Image) -> Result<(), StoreError> {
-        let by: Vec<String> =
-            self.leases()?.iter().filter(|held| held.manifest == image.manifest).map(super::lease::Held::holder).collect();
+        let by: Vec<String> = self
+            .leases()?
+            .iter()
+            .filter(|held| held.manifest == image.manifest)
+            .map(super::lease::Held::holder)
+            .collect();
         if by.is_empty() { Ok(()) } else { Err(StoreError::InUse { image: image.title(), by }) }
     }
 

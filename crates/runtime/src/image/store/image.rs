@@ -1,9 +1,7 @@
 //! Images as they are in the store, and how they are found.
 
 use super::{Store, StoreError};
-use crate::image::{
-    Descriptor, Digest, Document, DocumentError, ImageConfig, Manifest, Reference, chain_id,
-};
+use crate::image::{Descriptor, Digest, Document, DocumentError, ImageConfig, Manifest, Reference, chain_id};
 
 /// An image of the store.
 #[derive(Clone, Debug)]
@@ -75,7 +73,8 @@ impl Store {
             }
         }
         images.iter_mut().for_each(|image| image.names.sort());
-        images.sort_by(|a, b| (a.names.is_empty(), &a.names, a.id).cmp(&(b.names.is_empty(), &b.names, b.id)));
+        images
+            .sort_by(|a, b| (a.names.is_empty(), &a.names, a.id).cmp(&(b.names.is_empty(), &b.names, b.id)));
         Ok((images, broken))
     }
 
@@ -109,9 +108,11 @@ impl Store {
         if digits.len() < 4 || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(none());
         }
-        let mut fitting = self.images()?.0.into_iter().filter(|image| {
-            image.id.hex().starts_with(digits) || image.manifest.hex() == digits
-        });
+        let mut fitting = self
+            .images()?
+            .0
+            .into_iter()
+            .filter(|image| image.id.hex().starts_with(digits) || image.manifest.hex() == digits);
         let first = fitting.next().ok_or_else(none)?;
         // The same configuration under two manifests is the same image.
         if fitting.any(|other| other.id != first.id) {

@@ -40,9 +40,9 @@ impl Store {
     pub(crate) fn record(&self, chain_id: &Digest) -> Result<Option<Record>, StoreError> {
         let path = self.layer(chain_id).join("layer.json");
         match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Damaged { path, source })
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| StoreError::Damaged { path, source }),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
@@ -71,7 +71,8 @@ impl Store {
             let place = self.layer(&layer.chain_id);
             // A folder without its layer.json is not ours to have made; it cannot be a whole layer.
             remove_tree(&place)?;
-            let landed = sync_all(&tree).and_then(|()| fs::rename(&tree, &place)).and_then(|()| sync_folder(&place));
+            let landed =
+                sync_all(&tree).and_then(|()| fs::rename(&tree, &place)).and_then(|()| sync_folder(&place));
             landed.map(|()| record).map_err(|source| StoreError::io("keep", &place, source))
         });
         if record.is_err() {

@@ -108,7 +108,10 @@ impl Store {
     fn container_lease(&self, container: &Path) -> Result<PathBuf, StoreError> {
         let sound = |name: &&str| {
             let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            name.len() <= 200 && name.chars().all(inside) && !name.starts_with('.') && !name.starts_with("pull-")
+            name.len() <= 200
+                && name.chars().all(inside)
+                && !name.starts_with('.')
+                && !name.starts_with("pull-")
         };
         let name = container.file_name().and_then(|name| name.to_str()).filter(sound);
         let why = "a container's folder is called by A-Za-z0-9._-";

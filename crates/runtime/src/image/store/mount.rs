@@ -138,7 +138,8 @@ impl Rootfs {
             fsconfig_set_flag(&overlay, "volatile")?;
         }
         fsconfig_create(&overlay)?;
-        let attributes = if self.devices { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_NODEV };
+        let attributes =
+            if self.devices { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_NODEV };
         let mounted = fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         move_mount(&mounted, "", CWD, &self.merged, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
     }

@@ -19,7 +19,8 @@ impl Tree<'_> {
             let (parent, name) = self.parent(&entry.path)?;
             match fs::mkdirat(&*parent, name, Mode::from_raw_mode(0o700)) {
                 Ok(()) => {}
-                Err(Errno::EXIST) if kind(&stat(parent.as_fd(), name).map_err(failed)?) == FileType::Directory => {}
+                Err(Errno::EXIST)
+                    if kind(&stat(parent.as_fd(), name).map_err(failed)?) == FileType::Directory => {}
                 Err(Errno::EXIST) => {
                     let was_gone = self.clear(&parent, entry, name)?;
                     fs::mkdirat(&*parent, name, Mode::from_raw_mode(0o700)).map_err(failed)?;
@@ -132,7 +133,9 @@ impl Tree<'_> {
         let failed = |error| LayerError::io("mark as gone", &entry.path, error);
         let (parent, _) = self.parent(&entry.path)?;
         match whiteout::make(parent.as_fd(), name) {
-            Err(Errno::EXIST) if kind(&stat(parent.as_fd(), name).map_err(failed)?) == FileType::Directory => {
+            Err(Errno::EXIST)
+                if kind(&stat(parent.as_fd(), name).map_err(failed)?) == FileType::Directory =>
+            {
                 whiteout::make_opaque(open_folder(&parent, name).map_err(failed)?.as_fd()).map_err(failed)
             }
             Err(Errno::EXIST) => Ok(()),
