@@ -39,6 +39,9 @@ enum Command {
     /// Fetch, load, save, show and remove images
     #[command(subcommand)]
     Image(command::image::Command),
+    /// Show, set and clear limits of bandwidth, while workloads run
+    #[command(subcommand)]
+    Bandwidth(command::bandwidth::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
@@ -99,6 +102,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Network(command) => command::network::run(session, command)?,
         Command::Image(command) => command::image::run(session, command)?,
         Command::Info => command::info::run(session)?,
+        Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,
@@ -146,6 +150,8 @@ mod tests {
             ["weft", "network", "create", "x", "--subnet=10.0.0.1"],
             ["weft", "network", "create", "x", "--mode=overlay"],
             ["weft", "attach", "x", "--pid", "7"],
+            ["weft", "attach", "x", "--bandwidth", "0"],
+            ["weft", "bandwidth", "set", "x", "--limit=1000000000000000000"],
         ] {
             let error = Cli::try_parse_from(bad).unwrap_err();
             assert!(!matches!(error.kind(), ErrorKind::DisplayHelp), "{bad:?}");
