@@ -57,7 +57,8 @@ pub fn start(host: &Sandbox, asks: Asks) -> Result<()> {
     if !host.path("/run/registry/cert.pem").exists() {
         host.sh(CERTIFICATES).context("failed to make certificates")?;
     }
-    let storage = "version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: /run/registry/data}}\n";
+    let storage =
+        "version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: /run/registry/data}}\n";
     let tls = "  tls: {certificate: /run/registry/cert.pem, key: /run/registry/key.pem}\n";
     let http = format!("http:\n  addr: {HOST}\n{}", if asks == Asks::Nothing { "" } else { tls });
     let auth = match asks {

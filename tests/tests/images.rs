@@ -27,11 +27,9 @@ impl Ground {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/image");
         host.copy_in(&script, "/run/image")?;
         host.copy_in(&programs::find("busybox").context("no busybox")?, "/run/base/bin/busybox")?;
-        host.sh(
-            "ln -s busybox /run/base/bin/sh; mkdir -p /run/content/data; \
+        host.sh("ln -s busybox /run/base/bin/sh; mkdir -p /run/content/data; \
              head -c 4194304 /dev/urandom >/run/content/data/noise; \
-             /run/image localhost/app:1 'echo hello' /run/base /run/content >/run/app.tar",
-        )?;
+             /run/image localhost/app:1 'echo hello' /run/base /run/content >/run/app.tar")?;
         Ok(Ground { host })
     }
 
@@ -62,7 +60,10 @@ impl Ground {
 
     fn forget(&self) -> Result<()> {
         self.weft(&["image", "prune", "--all"])?;
-        ensure!((self.count("blobs/sha256")?, self.count("layers")?, self.count("ingest")?) == (0, 0, 0), "left over");
+        ensure!(
+            (self.count("blobs/sha256")?, self.count("layers")?, self.count("ingest")?) == (0, 0, 0),
+            "left over"
+        );
         Ok(())
     }
 }
@@ -89,7 +90,9 @@ fn archives_that_others_write_and_read() -> Result<()> {
     let listed = ground.weft(&["image", "ls", "--no-trunc"])?;
     ensure!(listed.contains(&id) && listed.contains(NAME), "{listed}");
     let shown = ground.weft(&["image", "inspect", NAME])?;
-    for word in ["chain id", "diff id", "/var/lib/weft/images/layers/", "\"mediaType\"", "\"diff_ids\"", "PATH=/bin"] {
+    for word in
+        ["chain id", "diff id", "/var/lib/weft/images/layers/", "\"mediaType\"", "\"diff_ids\"", "PATH=/bin"]
+    {
         ensure!(shown.contains(word), "no {word} in {shown}");
     }
     ensure!(ground.weft(&["image", "history", NAME])?.contains("does not say how"));
@@ -98,7 +101,10 @@ fn archives_that_others_write_and_read() -> Result<()> {
     ground.weft(&["image", "save", NAME, "-o", "/run/saved.tar"])?;
     ground.weft(&["image", "save", NAME, "--format", "oci", "-o", "/run/oci.tar"])?;
     ground.weft(&["image", "save", NAME, "--format", "folder", "-o", "/run/layout"])?;
-    refused(ground.weft(&["image", "save", NAME, "--format", "folder", "-o", "/run/layout"]), "is there already")?;
+    refused(
+        ground.weft(&["image", "save", NAME, "--format", "folder", "-o", "/run/layout"]),
+        "is there already",
+    )?;
     let copy = |from: &str, to: &str| host.run(&["skopeo", "--insecure-policy", "copy", "-q", from, to]);
     for (from, to, path) in [
         ("docker-archive:/run/saved.tar", "oci:/run/theirs:localhost/app:1", "/run/theirs"),
@@ -198,7 +204,10 @@ fn of_several_platforms_the_fitting_one() -> Result<()> {
         ensure!(which()?.trim() == fitting, "{platform:?}: {}", which()?);
     }
     let none = ["image", "pull", "--plain-http", "--platform", "linux/riscv64", &name];
-    refused(ground.weft(&none), &format!("no image for linux/riscv64; there are linux/{architecture}, linux/arm/v7"))
+    refused(
+        ground.weft(&none),
+        &format!("no image for linux/riscv64; there are linux/{architecture}, linux/arm/v7"),
+    )
 }
 
 #[test]
@@ -219,7 +228,11 @@ fn what_breaks_off_is_taken_up_again() -> Result<()> {
     host.sh("kill $(cat /run/breaking.pid); while kill -0 $(cat /run/breaking.pid) 2>/dev/null; do sleep 0.05; done; rm /run/asked")?;
     registry::breaking_wire(host, true)?;
     let mut pull = host.command(WEFT);
-    let mut pull = pull.args(["image", "pull", "--plain-http", &name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut pull = pull
+        .args(["image", "pull", "--plain-http", &name])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
     let half = wait::until("half a layer", wait::LONG, || {
         host.sh("find /var/lib/weft/images/ingest -name 'blob-*.part' -size +1900k | grep -q .").map(|_| ())
     });
@@ -228,7 +241,9 @@ fn what_breaks_off_is_taken_up_again() -> Result<()> {
     half?;
     ensure!(ground.weft(&["image", "ls"])?.contains("no images"));
     let mut both: Vec<_> = (0..2)
-        .map(|_| host.command(WEFT).args(["image", "pull", "--plain-http", &name]).stderr(Stdio::piped()).spawn())
+        .map(|_| {
+            host.command(WEFT).args(["image", "pull", "--plain-http", &name]).stderr(Stdio::piped()).spawn()
+        })
         .collect::<std::io::Result<_>>()?;
     for pull in both.drain(..) {
         let output = pull.wait_with_output()?;
@@ -242,7 +257,9 @@ fn what_breaks_off_is_taken_up_again() -> Result<()> {
     blobs.dedup();
     // The configuration is small and may be asked for by both.
     ensure!(all - blobs.len() <= 2, "a layer was fetched twice:\n{asked}");
-    ensure!(host.sh("cat /var/lib/weft/images/layers/*/diff/data/noise | cmp - /run/content/data/noise").is_ok());
+    ensure!(
+        host.sh("cat /var/lib/weft/images/layers/*/diff/data/noise | cmp - /run/content/data/noise").is_ok()
+    );
     ground.weft(&["image", "rm", &name])?;
     ground.forget()
 }
@@ -256,13 +273,22 @@ fn killed_at_any_point_the_store_is_sound() -> Result<()> {
         let mut load: Command = host.command("timeout");
         // From before it begins to after it has ended.
         let moment = format!("{:.3}", 0.004 + 0.009 * f64::from(round % 24));
-        let status = load.args(["-s", "KILL", &moment, WEFT, "image", "load", "/run/app.tar"]).stderr(Stdio::null()).status()?;
+        let status = load
+            .args(["-s", "KILL", &moment, WEFT, "image", "load", "/run/app.tar"])
+            .stderr(Stdio::null())
+            .status()?;
         let listed = ground.weft(&["image", "ls"])?;
-        ensure!(!status.success() || listed.contains(NAME), "round {round}: it ended well and the image is not there");
+        ensure!(
+            !status.success() || listed.contains(NAME),
+            "round {round}: it ended well and the image is not there"
+        );
         if listed.contains(NAME) {
             ground.weft(&["image", "save", NAME, "-o", "/run/check.tar"]).context("listed, but not whole")?;
         }
-        ensure!(host.sh("find /var/lib/weft/images/ingest -mindepth 1 -name '*.tree' | wc -l")?.trim() == "0", "not swept");
+        ensure!(
+            host.sh("find /var/lib/weft/images/ingest -mindepth 1 -name '*.tree' | wc -l")?.trim() == "0",
+            "not swept"
+        );
         if round % 3 == 0 {
             ground.forget()?;
         }
