@@ -121,7 +121,7 @@ fn archives_that_are_cut_off_or_damaged() {
         let error = Ground::new().unpack(&whole[..len]).expect_err("a part");
         assert!(matches!(error, LayerError::Truncated), "{len}: {error}");
     }
-    let mut forged = whole.clone();
+    let mut forged = whole;
     forged[0] ^= 1;
     refused(&forged, "checksum");
     refused(&[b'x'; 2000], "checksum");
