@@ -39,6 +39,7 @@ pub mod network;
 pub mod podman;
 pub mod programs;
 pub mod reference;
+pub mod registry;
 pub mod sandbox;
 pub mod scene;
 pub mod snapshot;

@@ -10,6 +10,7 @@ mod failure;
 mod install;
 mod manifest;
 mod output;
+mod progress;
 mod reference;
 mod render;
 mod settings;
