@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 use weft_model::api::{self, ErrorKind};
 
-use crate::agent::AgentError;
+use weft_kernel::agent::AgentError;
 use crate::conf::{ConfError, LIMIT};
 use crate::env::{Command, EnvError};
 use crate::ipam::IpamError;

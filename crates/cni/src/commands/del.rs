@@ -6,7 +6,7 @@ use weft_model::AttachmentId;
 use weft_model::api::{Detach, ErrorKind, Reply, Request};
 
 use super::Call;
-use crate::agent::{self, AgentError};
+use weft_kernel::agent::{self, AgentError};
 use crate::conf::Essentials;
 use crate::env::Command;
 use crate::error::Failure;
