@@ -88,24 +88,54 @@ impl AgentError {
 ///
 /// # Errors
 /// [`AgentError`]; that the agent refuses is a reply, not an error.
+pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, AgentError> {
+    begin(socket, request, patience)?.reply()
+}
+
+/// Asks; the reply can be fetched when something else has been done.
+///
+/// # Errors
+/// [`AgentError`].
 ///
 /// # Panics
 /// Never: requests can always be written as JSON.
-pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, AgentError> {
+pub fn begin(socket: &Path, request: &Request, patience: Duration) -> Result<Asked, AgentError> {
     let deadline = Instant::now() + patience;
     let mut line = serde_json::to_vec(request).expect("requests hold text, numbers and lists only");
     line.push(b'\n');
     if line.len() > REQUEST_LIMIT {
         return Err(AgentError::TooLong { length: line.len() });
     }
-    let mut stream = dial(socket, patience)?;
-    let failed = |source: io::Error| match source.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => AgentError::Slow { patience },
-        _ => AgentError::Lost { source },
-    };
-    stream.write_all(&line).map_err(failed)?;
-    let reply = read_line(&mut stream, deadline).map_err(failed)?;
-    serde_json::from_slice(&reply).map_err(|source| AgentError::Unclear { source })
+    let stream = dial(socket, patience)?;
+    let mut asked = Asked { stream, deadline, patience };
+    asked.stream.write_all(&line).map_err(|e| asked.failed(e))?;
+    Ok(asked)
+}
+
+/// A request that the agent has.
+#[derive(Debug)]
+pub struct Asked {
+    stream: UnixStream,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl Asked {
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub fn reply(mut self) -> Result<Reply, AgentError> {
+        let reply = read_line(&mut self.stream, self.deadline).map_err(|e| self.failed(e))?;
+        serde_json::from_slice(&reply).map_err(|source| AgentError::Unclear { source })
+    }
+
+    fn failed(&self, source: io::Error) -> AgentError {
+        match source.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => AgentError::Slow { patience: self.patience },
+            _ => AgentError::Lost { source },
+        }
+    }
 }
 
 /// Connects with a time limit: where the agent listens and does not accept, connecting waits for room
