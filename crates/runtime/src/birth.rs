@@ -9,7 +9,7 @@
 //! From `pivot_root` on every path means the container's own files, so a symbolic link in an image leads nowhere else.
 
 pub(crate) mod dev;
-pub(crate) mod exec;
+pub(crate) mod entry;
 mod identity;
 mod kernelfs;
 mod program;
@@ -32,7 +32,7 @@ use crate::cgroup::{self, Group};
 use crate::report::{Refusal, Report};
 use crate::spec::Spec;
 
-pub use identity::{Identity, UserError};
+pub(crate) use identity::Identity;
 
 /// Everything that a new process needs to know and to hold.
 pub(crate) struct Birth<'a> {
@@ -78,26 +78,46 @@ impl Birth<'_> {
         root::lay_etc(view.etc)?;
         root::lay_volumes(view.volumes)?;
         rustix::system::sethostname(spec.hostname.as_bytes()).map_err(failed("set the host name"))?;
-        let identity = Identity::find(&spec.user).map_err(failed("find its user"))?;
-        rustix::process::setsid().map_err(failed("begin a session"))?;
-        match self.stdio {
-            Some(stdio) => surrender::take_stdio(&stdio)?,
-            None => dev::terminal(self.report, &identity)?,
-        }
-        root::enter(&spec.workdir, &identity)?;
-        if spec.read_only {
-            root::freeze()?;
-        }
-        let environment = program::environment(spec, &identity);
-        // Found while this is root: whether the user may execute it is the kernel's to say.
-        let program = program::find(spec, &environment)?;
-        // The last moment: from here on nothing waits.
-        self.report.await_go().map_err(failed("hear from its shim"))?;
-        surrender::privileges(spec.capabilities, spec.no_new_privileges, self.filters, &identity)?;
-        // After the change of user, which forgets it.
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("follow its shim"))?;
-        Err(program::execute(&program, spec, &environment))
+        execute(spec, self.stdio, self.report, self.filters, Way::Birth)
     }
+}
+
+/// How a process has come into its container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is the first one.
+    Birth,
+    /// It joined others.
+    Entry,
+}
+
+/// Everything that `weft run` and `weft exec` have in common: inside already, becoming the program.
+pub(crate) fn execute(
+    spec: &Spec,
+    stdio: Option<[OwnedFd; 3]>,
+    report: &Report,
+    filters: &[BpfProgram],
+    way: Way,
+) -> Result<Infallible, Refusal> {
+    let identity = Identity::find(&spec.user).map_err(failed("find its user"))?;
+    rustix::process::setsid().map_err(failed("begin a session"))?;
+    match stdio {
+        Some(stdio) => surrender::take_stdio(&stdio)?,
+        None => dev::terminal(report, &identity, way == Way::Birth)?,
+    }
+    root::enter(&spec.workdir, &identity)?;
+    if way == Way::Birth && spec.read_only {
+        root::freeze()?;
+    }
+    let environment = program::environment(spec, &identity);
+    // Found while this is root: whether the user may execute it is the kernel's to say.
+    let program = program::find(spec, &environment)?;
+    // The last moment: from here on nothing waits.
+    report.await_go().map_err(failed("hear from its shim"))?;
+    surrender::privileges(spec.capabilities, spec.no_new_privileges, filters, &identity)?;
+    // After the change of user, which forgets it.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("follow its shim"))?;
+    Err(program::execute(&program, spec, &environment))
 }
 
 /// Keeps every mount made from here on to this namespace.

@@ -1,6 +1,6 @@
 //! The line between `weft run` and the shim that holds its container: one message per packet, a letter first.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -36,9 +36,28 @@ pub struct Started {
     pub pid: i32,
 }
 
+/// What shall be executed in a container that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `KEY=VALUE`, beyond those of the container.
+    pub env: Vec<String>,
+    /// Where it starts; the container's own place if nothing is said.
+    pub workdir: Option<std::path::PathBuf>,
+    /// As whom; the container's own user if nothing is said.
+    pub user: Option<String>,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// Whether its standard input stays open.
+    pub interactive: bool,
+}
+
 /// What is said to a shim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToShim {
+    /// What to execute: the first word to a shim for `weft exec`.
+    Execute(Box<Exec>),
     /// Bytes for its standard input.
     Input(Vec<u8>),
     /// There will be no more.
@@ -84,6 +103,7 @@ impl Message for FromShim {
 impl Message for ToShim {
     fn encode(&self) -> Vec<u8> {
         match self {
+            ToShim::Execute(exec) => json(b'C', exec),
             ToShim::Input(bytes) => raw(b'I', bytes),
             ToShim::EndOfInput => raw(b'Z', &[]),
             ToShim::Window(columns, rows) => {
@@ -96,6 +116,7 @@ impl Message for ToShim {
     fn decode(bytes: &[u8]) -> Option<ToShim> {
         let (letter, rest) = bytes.split_first()?;
         Some(match (letter, rest) {
+            (b'C', rest) => ToShim::Execute(serde_json::from_slice(rest).ok()?),
             (b'I', rest) => ToShim::Input(rest.to_vec()),
             (b'Z', []) => ToShim::EndOfInput,
             (b'W', [a, b, c, d]) => {
@@ -202,13 +223,6 @@ pub(crate) fn piece(fd: impl AsFd) -> io::Result<Vec<u8>> {
     };
     bytes.truncate(length);
     Ok(bytes)
-}
-
-/// Reads a whole file that is expected to be small.
-pub(crate) fn small(path: &std::path::Path) -> io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 #[cfg(test)]

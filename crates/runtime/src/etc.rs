@@ -9,7 +9,7 @@ const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
 /// `/etc/hosts`: itself, by its addresses.
 #[must_use]
-pub fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
+pub(crate) fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
     for address in addresses {
         text += &format!("{address}\t{hostname}\n");
@@ -20,7 +20,7 @@ pub fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
 /// `/etc/resolv.conf`, from the host's: servers that listen on the host's loopback cannot be reached from a
 /// container with a network of its own.
 #[must_use]
-pub fn resolv_conf(own_network: bool) -> String {
+pub(crate) fn resolv_conf(own_network: bool) -> String {
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     if !own_network {
         return host;

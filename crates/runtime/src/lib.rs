@@ -9,6 +9,7 @@ pub mod channel;
 pub mod container;
 mod etc;
 pub mod image;
+pub mod launch;
 pub mod log;
 pub mod name;
 pub mod places;
@@ -17,8 +18,10 @@ pub mod release;
 pub mod report;
 pub mod rootfs;
 mod seccomp;
+pub mod seat;
 pub mod shim;
 pub mod spec;
+pub mod stop;
 pub mod time;
 
 pub use container::Container;

@@ -36,7 +36,7 @@ pub fn mount(places: &Places, spec: &Spec, folder: &Path, merged: &Path) -> Resu
 }
 
 /// Gives back what [`mount`] took from the store of images.
-pub fn release(_places: &Places, _spec: &Spec, _folder: &Path) {}
+pub fn release(_places: &Places, _folder: &Path) {}
 
 fn overlay(layers: &Layers, volatile: bool) -> std::io::Result<()> {
     for folder in [&layers.upperdir, &layers.workdir, &layers.merged] {

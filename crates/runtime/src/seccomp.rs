@@ -17,7 +17,7 @@ use crate::spec::Capabilities;
 
 /// The filter could not be made or put in force.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It could not be made.
     #[error("failed to write the filter of system calls")]
     Write(#[from] seccompiler::BackendError),
@@ -83,7 +83,7 @@ const BY_CAPABILITY: [(&str, &[i64]); 14] = [
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn filters(capabilities: Capabilities) -> Result<Vec<BpfProgram>, Error> {
+pub(crate) fn filters(capabilities: Capabilities) -> Result<Vec<BpfProgram>, Error> {
     let mut filters = vec![list(capabilities)?];
     if !capabilities.has("SYS_ADMIN") {
         filters.push(no_clone3()?);
@@ -134,7 +134,7 @@ fn no_clone3() -> Result<BpfProgram, Error> {
 ///
 /// # Errors
 /// [`Error::Install`].
-pub fn enforce(filters: &[BpfProgram]) -> Result<(), Error> {
+pub(crate) fn enforce(filters: &[BpfProgram]) -> Result<(), Error> {
     for filter in filters {
         seccompiler::apply_filter(filter)?;
     }

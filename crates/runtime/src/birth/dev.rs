@@ -69,8 +69,8 @@ pub(super) fn populate() -> Result<(), Refusal> {
 }
 
 /// Makes a terminal of the container's own, takes it as standard input, output and error, and sends the shim its
-/// other end.
-pub(super) fn terminal(report: &Report, identity: &Identity) -> Result<(), Refusal> {
+/// other end. A container's first terminal is its console, too.
+pub(super) fn terminal(report: &Report, identity: &Identity, console: bool) -> Result<(), Refusal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/ptmx", flags, Mode::empty()).map_err(failed("open a terminal"))?;
     rustix::pty::unlockpt(&master).map_err(failed("open a terminal"))?;
@@ -80,8 +80,7 @@ pub(super) fn terminal(report: &Report, identity: &Identity) -> Result<(), Refus
     rustix::fs::fchown(&slave, Some(uid), None).map_err(failed("own its terminal"))?;
     report.send_terminal(&master).map_err(failed("send its terminal"))?;
     drop(master);
-    // Only in a container that has none yet: `weft exec` brings a further one.
-    if rustix::fs::lstat("/dev/console").is_err() {
+    if console {
         let made = rustix::fs::open("/dev/console", OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::RUSR);
         made.map_err(failed("make /dev/console"))?;
         let from = format!("/proc/self/fd/{}", slave.as_fd().as_raw_fd());

@@ -10,20 +10,20 @@ const LONGEST: u64 = 4 << 20;
 
 /// A user with groups, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The user.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// All further groups.
-    pub groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
     /// Where the user is at home; `/` if nobody says.
-    pub home: Option<String>,
+    pub(crate) home: Option<String>,
 }
 
 /// There is no such user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UserError {
+pub(crate) enum UserError {
     /// The name is not in the file.
     #[error("there is no {kind} '{name}' in the container's {file}")]
     Unknown {
@@ -44,7 +44,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`UserError`].
-    pub fn find(text: &str) -> Result<Identity, UserError> {
+    pub(crate) fn find(text: &str) -> Result<Identity, UserError> {
         let (passwd, group) = (content("/etc/passwd")?, content("/etc/group")?);
         Identity::among(text, &passwd, &group)
     }

@@ -92,7 +92,7 @@ impl<'a> Parts<'a> {
         }
         self.netns = None;
         let left = release::release(self.places, self.spec, Some(&self.live));
-        rootfs::release(self.places, self.spec, &self.held.folder);
+        rootfs::release(self.places, &self.held.folder);
         left
     }
 }

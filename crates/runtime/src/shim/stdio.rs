@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,15 +9,22 @@ use rustix::io::Errno;
 use rustix::termios::{Winsize, tcsetwinsize};
 use weft_kernel::signal::Signals;
 
-use super::life::{Event, Running, is_stop};
+use super::process::{Running, is_stop};
 use crate::channel::{Channel, FromShim, Message, PIECE, ToShim, piece};
 use crate::log;
-use crate::spec::Spec;
 
 /// Messages that may wait for one who does not read; then the container's output waits, too.
 const WAITING: usize = 8;
 /// Bytes of input that may wait for a container that does not read.
 const PENDING: usize = 4 * PIECE;
+
+/// Why waiting has come to an end.
+pub(super) enum Event {
+    Ended,
+    /// Somebody wants it stopped, or the time for that is over.
+    Stop,
+    Kill,
+}
 
 /// Both ends of it.
 pub(super) struct Stdio {
@@ -32,9 +38,7 @@ pub(super) struct Stdio {
 }
 
 impl Stdio {
-    pub(super) fn new(channel: Channel, spec: &Spec, folder: &Path) -> Stdio {
-        // A container whose log cannot be written runs all the same.
-        let log = log::Writer::open(folder, spec.log_limit).ok();
+    pub(super) fn new(channel: Channel, log: Option<log::Writer>) -> Stdio {
         let (waiting, pending) = (VecDeque::new(), VecDeque::new());
         Stdio { channel: Some(channel), waiting, pending, end_of_input: false, log, window: None }
     }
@@ -109,18 +113,13 @@ impl Stdio {
         let ended = fds.len();
         let pidfd = running.pidfd();
         fds.push(PollFd::new(&pidfd, PollFlags::IN));
-        let mut add = |fd: Option<&OwnedFd>, flags: PollFlags| {
-            let fd = fd.filter(|_| !flags.is_empty())?;
-            fds.push(PollFd::from_borrowed_fd(fd.as_fd(), flags));
-            Some(fds.len() - 1)
-        };
         let room = self.waiting.len() < WAITING;
         let reading = if room { PollFlags::IN } else { PollFlags::empty() };
         let writing = if self.pending.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let terminal = add(running.terminal.as_ref(), reading | writing);
-        let output = add(running.output.as_ref(), reading);
-        let error = add(running.error.as_ref(), reading);
-        let input = add(running.input.as_ref(), writing);
+        let terminal = add(&mut fds, running.terminal.as_ref(), reading | writing);
+        let output = add(&mut fds, running.output.as_ref(), reading);
+        let error = add(&mut fds, running.error.as_ref(), reading);
+        let input = add(&mut fds, running.input.as_ref(), writing);
         let channel = self.channel.as_ref().map(|channel| {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, self.pending.len() < PENDING);
@@ -164,7 +163,7 @@ impl Stdio {
                 self.resize(running);
             }
             Ok(Some(ToShim::Signal(number))) => running.send(number),
-            Ok(None) | Err(_) => {
+            Ok(Some(ToShim::Execute(_)) | None) | Err(_) => {
                 self.gone();
                 self.feed(running);
             }
@@ -209,7 +208,7 @@ impl Stdio {
 
     /// Moves a piece of what the container wrote: 1 is standard output, 2 standard error. Returns whether there was any.
     fn forward(&mut self, running: &mut Running, stream: u8) -> bool {
-        let from = if stream == 2 { &running.error } else { running.output_or_terminal() };
+        let from = if stream == 2 { running.error.as_ref() } else { running.output_or_terminal() };
         let Some(fd) = from else { return false };
         let bytes = piece(fd).unwrap_or_default();
         if bytes.is_empty() {
@@ -250,6 +249,13 @@ impl Stdio {
         }
         let _ = channel.tell(last);
     }
+}
+
+/// Asks for a descriptor too, if there is one and something to ask; returns its place.
+fn add<'a>(fds: &mut Vec<PollFd<'a>>, fd: Option<&'a OwnedFd>, flags: PollFlags) -> Option<usize> {
+    let fd = fd.filter(|_| !flags.is_empty())?;
+    fds.push(PollFd::from_borrowed_fd(fd.as_fd(), flags));
+    Some(fds.len() - 1)
 }
 
 #[derive(Default)]
