@@ -23,6 +23,7 @@ pub mod shim;
 pub mod spec;
 pub mod stop;
 pub mod time;
+pub mod wish;
 
 pub use container::Container;
 pub use name::Name;

@@ -38,6 +38,24 @@ enum Command {
     Network(command::network::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
+    /// Run a program in a container
+    Run(Box<command::run::Args>),
+    /// Show the containers of this host
+    Ps(command::ps::Args),
+    /// Run a further program in a container
+    Exec(command::exec::Args),
+    /// Show what a container has written
+    Logs(command::logs::Args),
+    /// Show everything about a container
+    Inspect(command::inspect::Args),
+    /// Ask containers to end, and kill those that do not
+    Stop(command::stop::StopArgs),
+    /// Send a signal to containers
+    Kill(command::stop::KillArgs),
+    /// Wait until a container is over, and print its exit code
+    Wait(command::stop::WaitArgs),
+    /// Remove containers with all that they wrote
+    Rm(command::stop::RmArgs),
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
     Diff,
     /// Show what this host's kernel should hold
@@ -53,6 +71,9 @@ enum Command {
     Cni(command::cni::Command),
     /// Print the version
     Version,
+    /// Hold a container
+    #[command(hide = true)]
+    Shim(command::shim::Args),
     /// Print docs/reference.md
     #[command(hide = true)]
     Reference,
@@ -93,6 +114,16 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
         Command::Status => command::status::run(session)?,
+        Command::Run(args) => return command::run::run(session, *args),
+        Command::Ps(args) => return command::ps::run(session, &args),
+        Command::Exec(args) => return command::exec::run(session, args),
+        Command::Logs(args) => command::logs::run(session, &args)?,
+        Command::Inspect(args) => command::inspect::run(session, &args)?,
+        Command::Stop(args) => return command::stop::stop(session, &args),
+        Command::Kill(args) => return command::stop::kill(session, &args),
+        Command::Wait(args) => return command::stop::wait(session, &args),
+        Command::Rm(args) => return command::stop::rm(session, &args),
+        Command::Shim(args) => command::shim::run(args)?,
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,
         Command::Inventory(args) => command::inventory::run(session, &args)?,
