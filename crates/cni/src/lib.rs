@@ -24,7 +24,7 @@ pub use conf::{Conf, ConfError, Dns, Essentials, GcConf, RuntimeConfig};
 pub use env::{Command, Env, EnvError};
 pub use field::FieldError;
 pub use host::Host;
-pub use weft_kernel::journal::JournalError;
 pub use result::{CniResult, Interface, Ip, Route, RouteAttributes};
 pub use run::{Streams, run};
 pub use version::{SpecVersion, UnknownVersion};
+pub use weft_kernel::journal::JournalError;

@@ -171,8 +171,7 @@ fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
 mod tests {
     use super::*;
 
-    const NULL: Rule =
-        Rule { kind: Kind::Character, major: Some(1), minor: Some(3), access: access::ALL };
+    const NULL: Rule = Rule { kind: Kind::Character, major: Some(1), minor: Some(3), access: access::ALL };
     const ANY_NODE: Rule = Rule { kind: Kind::Block, major: None, minor: None, access: access::MKNOD };
 
     /// What the program answers, by an interpreter of the few instructions it consists of.

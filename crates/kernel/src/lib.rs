@@ -7,6 +7,7 @@ pub mod agent;
 pub mod change;
 pub mod device;
 pub mod fake;
+pub mod filter;
 pub mod journal;
 pub mod linux;
 pub mod mount;
@@ -18,8 +19,8 @@ pub mod packet;
 pub mod peer;
 pub mod process;
 pub mod rtnl;
-pub mod state;
 pub mod signal;
+pub mod state;
 pub mod sysctl;
 
 pub use change::{Cause, Change, ChangeError, Kernel, ReadError};

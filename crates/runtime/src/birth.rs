@@ -131,4 +131,3 @@ pub(crate) fn failed<E: Display>(what: impl Into<String>) -> impl FnOnce(E) -> R
     let what = what.into();
     move |error| Refusal::new(format!("the container could not {what}: {error}"))
 }
-

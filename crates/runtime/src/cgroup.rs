@@ -67,7 +67,12 @@ impl Group {
     ///
     /// # Errors
     /// [`Error`]; what was made is taken away again.
-    pub fn create(trees: &Trees, name: &str, limits: &Limits, devices: &[device::Rule]) -> Result<Group, Error> {
+    pub fn create(
+        trees: &Trees,
+        name: &str,
+        limits: &Limits,
+        devices: &[device::Rule],
+    ) -> Result<Group, Error> {
         let mut group = Group::default();
         let made = group.make(trees, name, limits, devices);
         if made.is_err() {
@@ -145,7 +150,8 @@ impl Group {
     pub fn oom_kills(&self) -> u64 {
         let count = |path: PathBuf| keyed(&fs::read_to_string(path).ok()?, "oom_kill");
         let unified = self.unified.iter().map(|folder| folder.join("memory.events"));
-        let v1 = self.v1.iter().filter(|(name, _)| name == "memory").map(|(_, f)| f.join("memory.oom_control"));
+        let v1 =
+            self.v1.iter().filter(|(name, _)| name == "memory").map(|(_, f)| f.join("memory.oom_control"));
         unified.chain(v1).filter_map(count).sum()
     }
 
@@ -163,7 +169,8 @@ impl Group {
                 continue;
             }
             let Ok(text) = fs::read_to_string(folder.join("cgroup.procs")) else { continue };
-            for pid in text.lines().filter_map(|l| l.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+            for pid in text.lines().filter_map(|l| l.parse().ok()).filter_map(rustix::process::Pid::from_raw)
+            {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }

@@ -106,9 +106,7 @@ impl Message for ToShim {
             ToShim::Execute(exec) => json(b'C', exec),
             ToShim::Input(bytes) => raw(b'I', bytes),
             ToShim::EndOfInput => raw(b'Z', &[]),
-            ToShim::Window(columns, rows) => {
-                raw(b'W', &[columns.to_le_bytes(), rows.to_le_bytes()].concat())
-            }
+            ToShim::Window(columns, rows) => raw(b'W', &[columns.to_le_bytes(), rows.to_le_bytes()].concat()),
             ToShim::Signal(number) => raw(b'S', &number.to_le_bytes()),
         }
     }
@@ -234,7 +232,8 @@ mod tests {
     #[test]
     fn messages_arrive_whole() {
         let (one, other) = Channel::pair().unwrap();
-        let all = [ToShim::Input(vec![7; PIECE]), ToShim::EndOfInput, ToShim::Window(80, 24), ToShim::Signal(15)];
+        let all =
+            [ToShim::Input(vec![7; PIECE]), ToShim::EndOfInput, ToShim::Window(80, 24), ToShim::Signal(15)];
         for message in &all {
             one.tell(message).unwrap();
         }

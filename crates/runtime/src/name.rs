@@ -34,8 +34,8 @@ impl Name {
     #[must_use]
     pub fn random() -> Name {
         const WORDS: [&str; 16] = [
-            "twill", "satin", "plain", "felt", "linen", "serge", "tweed", "damask", "calico", "denim", "velvet",
-            "muslin", "canvas", "poplin", "chintz", "gauze",
+            "twill", "satin", "plain", "felt", "linen", "serge", "tweed", "damask", "calico", "denim",
+            "velvet", "muslin", "canvas", "poplin", "chintz", "gauze",
         ];
         let random = random();
         let word = WORDS[usize::from(random[0]) % WORDS.len()];

@@ -146,7 +146,9 @@ mod tests {
         process.refuse(&refusal);
         drop(process);
         assert!(matches!(shim.next().unwrap(), Word::Terminal(_)));
-        assert!(matches!(shim.next().unwrap(), Word::Refused(r) if r.code == 127 && r.message.len() <= LONGEST / 2));
+        assert!(
+            matches!(shim.next().unwrap(), Word::Refused(r) if r.code == 127 && r.message.len() <= LONGEST / 2)
+        );
         assert!(matches!(shim.next().unwrap(), Word::Executed));
     }
 }

@@ -28,7 +28,9 @@ pub fn mount(places: &Places, spec: &Spec, folder: &Path, merged: &Path) -> Resu
                 merged: merged.to_owned(),
             };
             let made = overlay(&layers, spec.remove);
-            made.map_err(|e| Refusal::new(format!("failed to mount the root over {}: {e}", lower.display())))?;
+            made.map_err(|e| {
+                Refusal::new(format!("failed to mount the root over {}: {e}", lower.display()))
+            })?;
             Ok(layers)
         }
         Root::Image { .. } => Err(Refusal::new("images are not here yet")),
@@ -45,6 +47,7 @@ fn overlay(layers: &Layers, volatile: bool) -> std::io::Result<()> {
     // The root of what is seen has the owner and the permissions of this one.
     copy_permissions(&layers.lowerdirs[0], &layers.upperdir)?;
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", "weft")?;
     let lower: Vec<String> = layers.lowerdirs.iter().map(|l| escaped(l)).collect();
     fsconfig_set_string(&context, "lowerdir", lower.join(":"))?;
     fsconfig_set_string(&context, "upperdir", &layers.upperdir)?;

@@ -41,7 +41,9 @@ pub fn started(channel: &Channel) -> Result<i32, Refusal> {
         Ok(Some(FromShim::Started(started))) => Ok(started.pid),
         Ok(Some(FromShim::Refused(refusal))) => Err(refusal),
         Ok(Some(_)) => Err(Refusal::new("the shim said something that was not asked for")),
-        Ok(None) => Err(Refusal::new("the shim has ended without a word").hint("`dmesg` says whether it was killed")),
+        Ok(None) => {
+            Err(Refusal::new("the shim has ended without a word").hint("`dmesg` says whether it was killed"))
+        }
         Err(error) => Err(Refusal::new(format!("failed to hear from the shim: {error}"))),
     }
 }

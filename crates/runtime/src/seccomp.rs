@@ -13,6 +13,8 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
+use weft_kernel::filter::{self, Instruction};
+
 use crate::spec::Capabilities;
 
 /// The filter could not be made or put in force.
@@ -23,7 +25,7 @@ pub(crate) enum Error {
     Write(#[from] seccompiler::BackendError),
     /// The kernel refused it.
     #[error("failed to put the filter of system calls in force")]
-    Install(#[from] seccompiler::Error),
+    Install(#[from] std::io::Error),
 }
 
 /// Flags of `clone` that make namespaces: `CLONE_NEW…` of sched.h.
@@ -136,7 +138,14 @@ fn no_clone3() -> Result<BpfProgram, Error> {
 /// [`Error::Install`].
 pub(crate) fn enforce(filters: &[BpfProgram]) -> Result<(), Error> {
     for filter in filters {
-        seccompiler::apply_filter(filter)?;
+        // Not by the library, which always gives up new privileges, too: set-user-id programs work as with Docker.
+        let own = |i: &seccompiler::sock_filter| Instruction {
+            code: i.code,
+            jump_true: i.jt,
+            jump_false: i.jf,
+            value: i.k,
+        };
+        filter::install(&filter.iter().map(own).collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -152,7 +161,11 @@ mod tests {
             let filters = filters(Capabilities::with(&add, &[])).unwrap();
             assert_eq!(filters.len(), count);
             // BPF_MAXINSNS of linux/bpf_common.h.
-            assert!(filters.iter().all(|f| f.len() < 4096), "{:?}", filters.iter().map(Vec::len).collect::<Vec<_>>());
+            assert!(
+                filters.iter().all(|f| f.len() < 4096),
+                "{:?}",
+                filters.iter().map(Vec::len).collect::<Vec<_>>()
+            );
         }
     }
 
@@ -166,7 +179,9 @@ mod tests {
             [
                 rustix::mount::unmount("/nonexistent", rustix::mount::UnmountFlags::empty()).unwrap_err(),
                 rustix::net::socket(vsock, kind, None).unwrap_err(),
-                rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None).err().unwrap_or(rustix::io::Errno::XDEV),
+                rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None)
+                    .err()
+                    .unwrap_or(rustix::io::Errno::XDEV),
             ]
         });
         use rustix::io::Errno;

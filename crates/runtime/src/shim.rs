@@ -9,8 +9,6 @@ mod parts;
 mod process;
 mod stdio;
 
-
-
 use rustix::process::Signal;
 use weft_kernel::process::{inherited, keep_descriptors_private};
 use weft_kernel::signal::Signals;

@@ -59,8 +59,9 @@ pub fn stop(places: &Places, name: &Name, grace: Duration) -> Result<(), Refusal
     if shim.wait(Some(grace + Duration::from_secs(30))) {
         return Ok(());
     }
-    Err(Refusal::new(format!("the container '{name}' does not end"))
-        .hint("`weft inspect` shows its cgroups; what is in `cgroup.procs` there may wait for a device or a server"))
+    Err(Refusal::new(format!("the container '{name}' does not end")).hint(
+        "`weft inspect` shows its cgroups; what is in `cgroup.procs` there may wait for a device or a server",
+    ))
 }
 
 /// Sends a signal to a container's first process.
@@ -71,7 +72,8 @@ pub fn kill(places: &Places, name: &Name, signal: Signal) -> Result<(), Refusal>
     let gone = || Refusal::new(format!("the container '{name}' does not run"));
     let shim = Shim::find(places, name)?.ok_or_else(gone)?;
     let container = Container::find(places, name)?;
-    let pid = container.live.filter(|l| l.phase == Phase::Running).and_then(|l| l.pid).and_then(Pid::from_raw);
+    let pid =
+        container.live.filter(|l| l.phase == Phase::Running).and_then(|l| l.pid).and_then(Pid::from_raw);
     let pidfd = pidfd_open(pid.ok_or_else(gone)?, PidfdFlags::empty()).map_err(|_| gone())?;
     // Its shim lives and has not noted an end, so the number is still the container's.
     drop(shim);
@@ -97,8 +99,9 @@ pub fn remove(places: &Places, name: &Name, force: bool) -> Result<(), Refusal> 
     let folder = places.containers().join(name.as_str());
     if let Some(shim) = Shim::find(places, name)? {
         if !force {
-            return Err(Refusal::new(format!("the container '{name}' runs"))
-                .hint(format!("stop it first with `weft stop {name}`, or kill it with `weft rm -f {name}`")));
+            return Err(Refusal::new(format!("the container '{name}' runs")).hint(format!(
+                "stop it first with `weft stop {name}`, or kill it with `weft rm -f {name}`"
+            )));
         }
         drop(shim);
         stop(places, name, Duration::ZERO)?;

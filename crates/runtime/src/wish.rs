@@ -75,7 +75,10 @@ impl Wish {
             return Err(Refusal::new("--rm and --restart exclude each other").hint("leave one of them out"));
         }
         let hostname = self.hostname.unwrap_or_else(|| name.to_string());
-        if hostname.is_empty() || hostname.len() > 64 || hostname.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if hostname.is_empty()
+            || hostname.len() > 64
+            || hostname.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
             return Err(Refusal::new(format!("'{}' is no host name", hostname.escape_default())));
         }
         let stop = self.stop_signal.as_deref().unwrap_or(&image.stop_signal);
@@ -91,7 +94,11 @@ impl Wish {
             root,
             command,
             env: image.env.iter().chain(&self.env).cloned().collect(),
-            workdir: if workdir.as_os_str().is_empty() { "/".into() } else { PathBuf::from("/").join(workdir) },
+            workdir: if workdir.as_os_str().is_empty() {
+                "/".into()
+            } else {
+                PathBuf::from("/").join(workdir)
+            },
             user: self.user.unwrap_or_else(|| image.user.clone()),
             hostname,
             net,
@@ -137,8 +144,10 @@ impl Wish {
 fn real(volume: Volume) -> Result<Volume, Refusal> {
     match std::fs::canonicalize(&volume.source) {
         Ok(source) => Ok(Volume { source, ..volume }),
-        Err(error) => Err(Refusal::new(format!("the volume {} cannot be used: {error}", volume.source.display()))
-            .hint("make it first: weft does not make folders of the host")),
+        Err(error) => {
+            Err(Refusal::new(format!("the volume {} cannot be used: {error}", volume.source.display()))
+                .hint("make it first: weft does not make folders of the host"))
+        }
     }
 }
 
@@ -152,7 +161,12 @@ mod tests {
 
     fn image() -> Defaults {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-        Defaults { entrypoint: words("serve -v"), command: words("now"), workdir: "srv".into(), ..Defaults::default() }
+        Defaults {
+            entrypoint: words("serve -v"),
+            command: words("now"),
+            workdir: "srv".into(),
+            ..Defaults::default()
+        }
     }
 
     #[test]

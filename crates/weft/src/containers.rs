@@ -26,7 +26,12 @@ impl Session {
     fn places_as_they_are(&self) -> anyhow::Result<Places> {
         let config = Config::load(Path::new(config::PATH))?;
         let socket = self.socket();
-        Ok(Places { state: config.state_dir.clone(), run: config.run_dir.clone(), socket, journal: config.journal() })
+        Ok(Places {
+            state: config.state_dir.clone(),
+            run: config.run_dir.clone(),
+            socket,
+            journal: config.journal(),
+        })
     }
 }
 

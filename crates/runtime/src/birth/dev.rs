@@ -30,7 +30,8 @@ const LINKS: [(&str, &str); 6] = [
 /// What a container may do with devices: make any node, and use those in `/dev` and its terminals.
 pub(crate) fn rules() -> Vec<Rule> {
     let node = |kind| Rule { kind, major: None, minor: None, access: access::MKNOD };
-    let use_of = |major, minor| Rule { kind: Kind::Character, major: Some(major), minor, access: access::ALL };
+    let use_of =
+        |major, minor| Rule { kind: Kind::Character, major: Some(major), minor, access: access::ALL };
     let mut rules = vec![node(Kind::Character), node(Kind::Block)];
     rules.extend(NODES.iter().map(|(_, major, minor)| use_of(*major, Some(*minor))));
     // The console, /dev/ptmx, and terminals of devpts.
@@ -81,7 +82,8 @@ pub(super) fn terminal(report: &Report, identity: &Identity, console: bool) -> R
     report.send_terminal(&master).map_err(failed("send its terminal"))?;
     drop(master);
     if console {
-        let made = rustix::fs::open("/dev/console", OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::RUSR);
+        let made =
+            rustix::fs::open("/dev/console", OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::RUSR);
         made.map_err(failed("make /dev/console"))?;
         let from = format!("/proc/self/fd/{}", slave.as_fd().as_raw_fd());
         mount_bind(from.as_str(), "/dev/console").map_err(failed("mount /dev/console"))?;

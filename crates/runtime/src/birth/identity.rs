@@ -67,13 +67,15 @@ impl Identity {
                 name = Some(fields[0]);
             }
             None => {
-                let unknown = || UserError::Unknown { kind: "user", name: user.to_owned(), file: "/etc/passwd" };
+                let unknown =
+                    || UserError::Unknown { kind: "user", name: user.to_owned(), file: "/etc/passwd" };
                 identity.uid = number(user).ok_or_else(unknown)?;
             }
         }
         if let Some(wanted) = wanted {
             let found = rows(group, 3).find(|f| f[0] == wanted || f[2] == wanted).and_then(|f| number(f[2]));
-            let unknown = || UserError::Unknown { kind: "group", name: wanted.to_owned(), file: "/etc/group" };
+            let unknown =
+                || UserError::Unknown { kind: "group", name: wanted.to_owned(), file: "/etc/group" };
             identity.gid = found.or_else(|| number(wanted)).ok_or_else(unknown)?;
             return Ok(identity); // as with Docker: who names a group has no others
         }
@@ -118,7 +120,8 @@ mod tests {
 
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/false\nbad:x:-1:0::/:\n\n::::\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/false\nbad:x:-1:0::/:\n\n::::\n";
     const GROUP: &str = "root:x:0:\nweb:x:34:\nadm:x:4:web,other\nlog:x:5:web\n";
 
     fn find(text: &str) -> Result<(u32, u32, Vec<u32>), UserError> {

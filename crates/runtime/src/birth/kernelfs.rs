@@ -44,6 +44,7 @@ pub(super) fn fresh(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", kind)?; // what `mount` shows
     for (key, value) in options {
         match *value {
             "" => fsconfig_set_flag(&context, *key)?,
@@ -86,11 +87,19 @@ fn mount_groups(groups: Vec<(String, OwnedFd)>) -> Result<(), Refusal> {
     for (name, group) in groups {
         let path = if name.is_empty() { PLACE.to_owned() } else { format!("{PLACE}/{name}") };
         put(group, fixed(&path)?, &path)?;
-        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let flags = MountFlags::BIND
+            | MountFlags::RDONLY
+            | MountFlags::NOSUID
+            | MountFlags::NODEV
+            | MountFlags::NOEXEC;
         mount_remount(&path, flags, "").map_err(failed("protect its cgroups"))?;
     }
     if several {
-        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let flags = MountFlags::BIND
+            | MountFlags::RDONLY
+            | MountFlags::NOSUID
+            | MountFlags::NODEV
+            | MountFlags::NOEXEC;
         mount_remount(PLACE, flags, "").map_err(failed("protect its cgroups"))?;
     }
     Ok(())
@@ -116,7 +125,8 @@ fn protect(path: &str) -> Result<(), Refusal> {
         Err(Errno::NOENT) => return Ok(()),
         other => other.map_err(what())?,
     }
-    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let flags =
+        MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount_remount(path, flags, "").map_err(what())
 }
 

@@ -30,7 +30,8 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     /// Opens all of it.
     pub(super) fn open(spec: &'a Spec, etc: &Path, group: &Group) -> Result<View<'a>, Refusal> {
-        let etc = ETC.iter().map(|file| Ok((*file, picked(&etc.join(file))?))).collect::<Result<_, Refusal>>()?;
+        let etc =
+            ETC.iter().map(|file| Ok((*file, picked(&etc.join(file))?))).collect::<Result<_, Refusal>>()?;
         let volume = |v: &'a Volume| Ok((v, picked(&v.source)?));
         let volumes = spec.volumes.iter().map(volume).collect::<Result<_, Refusal>>()?;
         let alone = group.v1.is_empty();

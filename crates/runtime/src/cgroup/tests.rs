@@ -51,8 +51,13 @@ fn limits_and_devices_in_v1() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     let files = [
-        "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us", "pids.max",
-        "devices.deny", "devices.allow",
+        "memory.limit_in_bytes",
+        "memory.memsw.limit_in_bytes",
+        "cpu.cfs_quota_us",
+        "cpu.cfs_period_us",
+        "pids.max",
+        "devices.deny",
+        "devices.allow",
     ];
     play(root, &files);
     let v1: BTreeMap<String, PathBuf> =
@@ -60,9 +65,15 @@ fn limits_and_devices_in_v1() {
     let group = Group::create(&Trees { unified: None, v1 }, "x", &limits(), &[NULL]).unwrap();
     assert_eq!(content(root, "memory.limit_in_bytes"), "67108864");
     assert_eq!(content(root, "memory.memsw.limit_in_bytes"), "67108864");
-    assert_eq!((content(root, "cpu.cfs_quota_us"), content(root, "cpu.cfs_period_us")), ("50000".into(), "100000".into()));
+    assert_eq!(
+        (content(root, "cpu.cfs_quota_us"), content(root, "cpu.cfs_period_us")),
+        ("50000".into(), "100000".into())
+    );
     assert_eq!(content(root, "pids.max"), "7");
-    assert_eq!((content(root, "devices.deny"), content(root, "devices.allow")), ("a".into(), "c 1:3 rwm".into()));
+    assert_eq!(
+        (content(root, "devices.deny"), content(root, "devices.allow")),
+        ("a".into(), "c 1:3 rwm".into())
+    );
     assert_eq!(group.v1.len(), 4);
 }
 
@@ -85,9 +96,10 @@ fn trees_are_found_where_they_are_mounted() {
 34 25 0:30 / / rw - ext4 /dev/vda rw\n";
     let trees = Trees::read(text, |_| Ok("hugetlb\n".to_owned())).unwrap();
     let unified = trees.unified.unwrap();
-    assert!(unified.root == Path::new("/sys/fs/cgroup/unified") && unified.has("hugetlb") && !unified.has("pids"));
-    let v1: Vec<(&str, &str)> =
-        trees.v1.iter().map(|(c, p)| (c.as_str(), p.to_str().unwrap())).collect();
+    assert!(
+        unified.root == Path::new("/sys/fs/cgroup/unified") && unified.has("hugetlb") && !unified.has("pids")
+    );
+    let v1: Vec<(&str, &str)> = trees.v1.iter().map(|(c, p)| (c.as_str(), p.to_str().unwrap())).collect();
     assert_eq!(v1, [("cpu", "/sys/fs/cgroup/cpu,cpuacct"), ("pids", "/odd place")]);
 }
 

@@ -29,8 +29,10 @@ pub(super) fn namespace(spec: &Spec) -> Result<Option<Netns>, Refusal> {
         Net::Container(other) => {
             let opened = Netns::open(&Places::netns(other));
             let refused = |_| {
-                Refusal::new(format!("the network of '{other}' cannot be shared: it has no namespace of its own"))
-                    .hint("`weft ps` shows the containers that run")
+                Refusal::new(format!(
+                    "the network of '{other}' cannot be shared: it has no namespace of its own"
+                ))
+                .hint("`weft ps` shows the containers that run")
             };
             opened.map(Some).map_err(refused)
         }
@@ -93,7 +95,8 @@ pub(super) fn answer(asked: Asked) -> Result<Vec<IpNet>, Refusal> {
                 None => refusal,
             })
         }
-        _ => Err(Refusal::new("the agent gave an answer that was not asked for").hint("restart it: `systemctl restart weft`")),
+        _ => Err(Refusal::new("the agent gave an answer that was not asked for")
+            .hint("restart it: `systemctl restart weft`")),
     }
 }
 

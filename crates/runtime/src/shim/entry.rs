@@ -55,7 +55,10 @@ fn start(places: &Places, name: &Name, exec: &Exec) -> Result<Running, Refusal> 
 /// The container's first process, which is what it says to be: a number alone may be another's by now.
 fn first_process(container: &Container) -> Result<(Live, OwnedFd), Refusal> {
     let name = &container.spec.name;
-    let gone = || Refusal::new(format!("the container '{name}' does not run")).hint("`weft ps -a` shows what became of it");
+    let gone = || {
+        Refusal::new(format!("the container '{name}' does not run"))
+            .hint("`weft ps -a` shows what became of it")
+    };
     let live = container.live.clone().filter(|l| l.phase == Phase::Running).ok_or_else(gone)?;
     let pid = live.pid.and_then(Pid::from_raw).ok_or_else(gone)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;

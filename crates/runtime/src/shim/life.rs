@@ -33,7 +33,16 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Result<Running, Refusal> {
     let born = process::bear(
         spec,
         |stdio, report| {
-            let birth = Birth { spec, merged: &merged, etc: &etc, group: &group, doors, filters: &filters, stdio, report };
+            let birth = Birth {
+                spec,
+                merged: &merged,
+                etc: &etc,
+                group: &group,
+                doors,
+                filters: &filters,
+                stdio,
+                report,
+            };
             let _inside = match &netns {
                 Some(netns) => Some(netns.enter().map_err(|e| chain(&e))?),
                 None => None,
@@ -52,12 +61,7 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Result<Running, Refusal> {
 }
 
 /// Follows the container until it is over for good.
-pub(super) fn follow(
-    parts: &mut Parts<'_>,
-    first: Running,
-    stdio: &mut Stdio,
-    signals: &Signals,
-) -> End {
+pub(super) fn follow(parts: &mut Parts<'_>, first: Running, stdio: &mut Stdio, signals: &Signals) -> End {
     let mut attempts = Attempts::default();
     let mut running = first;
     let mut stopping = None;

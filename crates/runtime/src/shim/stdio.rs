@@ -103,12 +103,7 @@ impl Stdio {
         Ok(late.then_some(Event::Kill))
     }
 
-    fn poll(
-        &self,
-        running: &Running,
-        signals: &Signals,
-        deadline: Option<Instant>,
-    ) -> Result<Ready, Errno> {
+    fn poll(&self, running: &Running, signals: &Signals, deadline: Option<Instant>) -> Result<Ready, Errno> {
         let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
         let ended = fds.len();
         let pidfd = running.pidfd();

@@ -103,9 +103,14 @@ mod tests {
 
     #[test]
     fn sizes_as_people_type_them() {
-        for (text, bytes) in
-            [("1", 1), ("512b", 512), ("64m", 64 << 20), ("64M", 64 << 20), ("2g", 2 << 30), ("1GiB", 1 << 30)]
-        {
+        for (text, bytes) in [
+            ("1", 1),
+            ("512b", 512),
+            ("64m", 64 << 20),
+            ("64M", 64 << 20),
+            ("2g", 2 << 30),
+            ("1GiB", 1 << 30),
+        ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         for text in ["", "m", "-1", "1.5g", "1 m", "99999999999999999999", "9999999t", "0x10", "1gg"] {

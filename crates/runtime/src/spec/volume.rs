@@ -23,18 +23,26 @@ impl FromStr for Volume {
         let mut parts = text.split(':');
         let (source, target) = match (parts.next(), parts.next()) {
             (Some(source), Some(target)) if !source.is_empty() => (source, target),
-            _ => return Err(format!("'{text}' is no volume; such as /srv/data:/data or /srv/data:/data:ro is")),
+            _ => {
+                return Err(format!(
+                    "'{text}' is no volume; such as /srv/data:/data or /srv/data:/data:ro is"
+                ));
+            }
         };
         let read_only = match parts.next() {
             None | Some("rw") => false,
             Some("ro") => true,
-            Some(other) => return Err(format!("'{other}' in '{text}' is no option of a volume; ro and rw are")),
+            Some(other) => {
+                return Err(format!("'{other}' in '{text}' is no option of a volume; ro and rw are"));
+            }
         };
         if parts.next().is_some() {
             return Err(format!("'{text}' has too many parts; there are SOURCE:TARGET[:ro]"));
         }
         if !source.starts_with('/') {
-            return Err(format!("the source '{source}' of a volume must be a path from the root of the host"));
+            return Err(format!(
+                "the source '{source}' of a volume must be a path from the root of the host"
+            ));
         }
         Ok(Volume { source: source.into(), target: target_of(target)?, read_only })
     }
@@ -76,8 +84,21 @@ mod tests {
         let volume: Volume = "/srv/data:/data/./x/:ro".parse().unwrap();
         assert_eq!(volume, Volume { source: "/srv/data".into(), target: "/data/x".into(), read_only: true });
         for bad in [
-            "", ":", "/a", "/a:", ":/a", "a:/b", "/a:b", "/a:/", "/a:/../b", "/a:/b/..", "/a:/proc", "/a:/proc/x",
-            "/a:/sys/fs", "/a:/b:rx", "/a:/b:ro:rw",
+            "",
+            ":",
+            "/a",
+            "/a:",
+            ":/a",
+            "a:/b",
+            "/a:b",
+            "/a:/",
+            "/a:/../b",
+            "/a:/b/..",
+            "/a:/proc",
+            "/a:/proc/x",
+            "/a:/sys/fs",
+            "/a:/b:rx",
+            "/a:/b:ro:rw",
         ] {
             assert!(bad.parse::<Volume>().is_err(), "{bad}");
         }

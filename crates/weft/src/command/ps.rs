@@ -29,10 +29,12 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<ExitCode> {
         if args.quiet {
             return containers.iter().map(|c| format!("{}\n", c.spec.name)).collect();
         }
-        let mut table = Table::new(["NAME", "IMAGE", "COMMAND", "STATUS", "NETWORK", "ADDRESSES", "PID"]).right(6);
+        let mut table =
+            Table::new(["NAME", "IMAGE", "COMMAND", "STATUS", "NETWORK", "ADDRESSES", "PID"]).right(6);
         for c in &containers {
             let live = c.live.as_ref();
-            let addresses = live.map(|l| l.addresses.iter().map(|a| a.addr().to_string()).collect::<Vec<_>>());
+            let addresses =
+                live.map(|l| l.addresses.iter().map(|a| a.addr().to_string()).collect::<Vec<_>>());
             table.row([
                 c.spec.name.to_string(),
                 c.spec.root.text(),

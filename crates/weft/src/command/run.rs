@@ -159,7 +159,8 @@ fn root(
         let _ = places;
         return Err(Failure::new(format!("there is no image '{}' {command:?}", words[0])).code(125).into());
     };
-    let failed = |why: String| Failure::new(format!("the root {} cannot be used: {why}", rootfs.display())).code(125);
+    let failed =
+        |why: String| Failure::new(format!("the root {} cannot be used: {why}", rootfs.display())).code(125);
     let folder = std::fs::canonicalize(rootfs).map_err(|e| failed(e.to_string()))?;
     if !folder.is_dir() {
         return Err(failed("it is no folder".to_owned()).into());
