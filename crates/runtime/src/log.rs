@@ -4,7 +4,7 @@
 //! the log may have, it becomes `log.jsonl.1`, and what was that before is dropped: a disk never fills with it.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -142,7 +142,7 @@ impl Reader {
     ///
     /// # Errors
     /// The file system's.
-    pub fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub fn read(&mut self) -> io::Result<Option<Entry>> {
         loop {
             if let Some(before) = self.before.first_mut() {
                 match line(before, &mut Vec::new())? {
@@ -170,17 +170,14 @@ impl Reader {
         }
     }
 
-    /// Looks whether the file has become the older one since; call it when [`next`](Self::next) has nothing more.
+    /// Looks whether the file has become the older one since; call it when [`read`](Self::read) has nothing more.
     pub fn renew(&mut self) {
         use std::os::unix::fs::MetadataExt;
         let inode = |m: io::Result<fs::Metadata>| m.ok().map(|m| m.ino());
         let mine = self.file.as_ref().and_then(|f| inode(f.get_ref().metadata()));
         if mine.is_none() || mine != inode(fs::metadata(&self.path)) {
-            if let Some(mut old) = self.file.take() {
-                // What was appended to it between the last look and now.
-                let _ = old.seek(SeekFrom::Current(0));
-                self.before.push(old);
-            }
+            // It may have got more between the last look and now.
+            self.before.extend(self.file.take());
             self.file = File::open(&self.path).ok().map(BufReader::new);
         }
     }
@@ -201,7 +198,7 @@ mod tests {
 
     fn texts(folder: &Path) -> Vec<String> {
         let mut reader = Reader::open(folder);
-        std::iter::from_fn(|| reader.next().unwrap()).map(|e| e.log).collect()
+        std::iter::from_fn(|| reader.read().unwrap()).map(|e| e.log).collect()
     }
 
     #[test]
@@ -248,7 +245,7 @@ mod tests {
         for n in 0..200 {
             log.note(1, format!("{n}\n").as_bytes()).unwrap();
             reader.renew();
-            while let Some(entry) = reader.next().unwrap() {
+            while let Some(entry) = reader.read().unwrap() {
                 seen.push(entry.log.trim().parse::<usize>().unwrap());
             }
         }

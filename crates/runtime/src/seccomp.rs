@@ -152,6 +152,9 @@ pub(crate) fn enforce(filters: &[BpfProgram]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketType};
+
     use super::*;
 
     #[test]
@@ -174,17 +177,14 @@ mod tests {
         let errors = std::thread::spawn(|| {
             rustix::thread::set_no_new_privs(true).unwrap();
             enforce(&filters(Capabilities::default()).unwrap()).unwrap();
-            let vsock = rustix::net::AddressFamily::from_raw(40);
-            let kind = rustix::net::SocketType::STREAM;
+            let vsock = AddressFamily::from_raw(40);
+            let kind = SocketType::STREAM;
             [
                 rustix::mount::unmount("/nonexistent", rustix::mount::UnmountFlags::empty()).unwrap_err(),
                 rustix::net::socket(vsock, kind, None).unwrap_err(),
-                rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None)
-                    .err()
-                    .unwrap_or(rustix::io::Errno::XDEV),
+                rustix::net::socket(AddressFamily::UNIX, kind, None).err().unwrap_or(Errno::XDEV),
             ]
         });
-        use rustix::io::Errno;
         assert_eq!(errors.join().unwrap(), [Errno::PERM, Errno::PERM, Errno::XDEV]);
     }
 }

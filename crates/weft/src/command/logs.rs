@@ -38,7 +38,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     let mut over = find()?.end.is_some();
     let mut reader = Reader::open(&places.containers().join(args.name.as_str()));
     let mut entries = Vec::new();
-    while let Some(entry) = reader.next().context("failed to read the log")? {
+    while let Some(entry) = reader.read().context("failed to read the log")? {
         entries.push(entry);
     }
     if let Some(tail) = args.tail {
@@ -52,7 +52,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         // Looked at before the log: what was written before the end is shown.
         let ended = over;
         reader.renew();
-        while let Some(entry) = reader.next().context("failed to read the log")? {
+        while let Some(entry) = reader.read().context("failed to read the log")? {
             show(session, args, &entry)?;
         }
         if ended {
