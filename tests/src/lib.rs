@@ -30,6 +30,7 @@
 
 pub mod cnitool;
 pub mod containerd;
+pub mod containers;
 pub mod cri;
 pub mod engine;
 pub mod ground;
@@ -39,6 +40,7 @@ pub mod network;
 pub mod podman;
 pub mod programs;
 pub mod reference;
+pub mod registry;
 pub mod sandbox;
 pub mod scene;
 pub mod snapshot;

@@ -25,6 +25,9 @@ use crate::spec::Limits;
 /// All groups of containers lie in a group of this name.
 const PARENT: &str = "weft";
 
+/// How often making a group is tried again while others are taken away.
+const ATTEMPTS: u32 = 100;
+
 /// A cgroup could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -73,12 +76,24 @@ impl Group {
         limits: &Limits,
         devices: &[device::Rule],
     ) -> Result<Group, Error> {
-        let mut group = Group::default();
-        let made = group.make(trees, name, limits, devices);
-        if made.is_err() {
-            group.remove(Duration::ZERO);
+        let mut attempts = 0;
+        loop {
+            let mut group = Group::default();
+            let made = group.make(trees, name, limits, devices);
+            if made.is_err() {
+                group.remove(Duration::ZERO);
+            }
+            match made {
+                Ok(()) => return Ok(group),
+                // Another container was the last one, and took the group of all with it, just now.
+                Err(Error::File { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && attempts < ATTEMPTS =>
+                {
+                    attempts += 1;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        made.map(|()| group)
     }
 
     fn make(
@@ -187,6 +202,10 @@ impl Group {
                 Err(_) => true,
             });
             if left.is_empty() || Instant::now() >= until {
+                // The group of all of weft's goes with the last one; otherwise it is not empty, and stays.
+                for parent in self.paths().into_iter().filter_map(Path::parent) {
+                    let _ = rustix::fs::rmdir(parent);
+                }
                 return left;
             }
             self.kill();

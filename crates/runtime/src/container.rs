@@ -1,8 +1,8 @@
 //! A container's folders: what was asked for, how it lives, how it ended.
 //!
 //! ```text
-//! /var/lib/weft/containers/NAME/   spec.json  end.json  log.jsonl  upper/  work/      survives a reboot
-//! /run/weft/containers/NAME/       live.json  merged/  hosts  hostname  resolv.conf   this boot only
+//! /var/lib/weft/containers/NAME/   spec.json  end.json  log.jsonl  upper/  work/  merged/   survives a reboot
+//! /run/weft/containers/NAME/       live.json  hosts  hostname  resolv.conf                this boot only
 //! ```
 //!
 //! Who holds a container holds a lock on its first folder; when that process ends, however it ends, the kernel

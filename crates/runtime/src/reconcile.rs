@@ -9,6 +9,7 @@ use crate::container::{End, Held, Live, boot, load, save};
 use crate::name::Name;
 use crate::places::Places;
 use crate::release::release;
+use crate::rootfs;
 use crate::spec::Spec;
 use crate::time;
 
@@ -72,6 +73,11 @@ fn finish(places: &Places, name: &Name, held: &Held) -> Vec<String> {
 
 /// Removes a container's folder, with all that it wrote. Symbolic links in it are removed, not followed.
 pub(crate) fn remove_folder(folder: &Path) -> Option<String> {
+    rootfs::unmount(folder);
+    if rootfs::merged(folder).exists() {
+        // Never through a mount: that would be the files of somebody else.
+        return Some(format!("the folder {} is left: its root is still mounted", folder.display()));
+    }
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Some(format!("the folder {} could not be removed: {error}", folder.display()))

@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::mount::{UnmountFlags, unmount};
 use weft_kernel::agent;
 use weft_kernel::journal;
 use weft_kernel::linux::cut_wire;
@@ -17,6 +16,7 @@ use weft_model::{AttachmentId, IfName};
 use crate::birth::root::ETC;
 use crate::container::Live;
 use crate::places::Places;
+use crate::rootfs;
 use crate::spec::{Net, Spec};
 
 /// How long killed processes may take to be gone.
@@ -42,8 +42,8 @@ pub fn release(places: &Places, spec: &Spec, live: Option<&Live>) -> Vec<String>
         }
     }
     left.extend(disconnect(places, spec));
-    let folder = places.live(&spec.name);
-    left.extend(clear(&folder));
+    rootfs::unmount(&places.containers().join(spec.name.as_str()));
+    left.extend(clear(&places.live(&spec.name)));
     left
 }
 
@@ -67,12 +67,8 @@ pub(crate) fn disconnect(places: &Places, spec: &Spec) -> Option<String> {
     left.or(removed.and_then(Result::err).map(|e| e.to_string()))
 }
 
-/// Removes the folder of this boot. Nothing is removed that could still be a mount: only what is known by name.
+/// Removes the folder of this boot: only what is known by name.
 fn clear(folder: &Path) -> Option<String> {
-    let merged = folder.join("merged");
-    // DETACH: it goes from sight at once, and for good when nobody uses it any more.
-    while unmount(&merged, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
-    let _ = fs::remove_dir(&merged);
     for file in ETC.iter().chain(&["live.json", "live.new", "grace", "grace.new"]) {
         let _ = fs::remove_file(folder.join(file));
     }

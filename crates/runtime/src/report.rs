@@ -39,6 +39,23 @@ impl Refusal {
     }
 }
 
+/// An error with its reasons on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> Refusal {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    Refusal::new(text)
+}
+
+impl From<crate::container::Error> for Refusal {
+    fn from(error: crate::container::Error) -> Refusal {
+        chain(&error)
+    }
+}
+
 /// One end of the line.
 #[derive(Debug)]
 pub(crate) struct Report(OwnedFd);

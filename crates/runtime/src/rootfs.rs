@@ -4,28 +4,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
 use crate::container::Layers;
+use crate::image::{Rootfs, Store};
 use crate::places::Places;
-use crate::report::Refusal;
+use crate::report::{Refusal, chain};
 use crate::spec::{Root, Spec};
 
-/// Mounts the root of a container, whose folder is `folder`, at `merged`.
+/// Mounts the root of the container whose folder this is.
 ///
 /// # Errors
 /// What is missing, or the kernel's refusal.
-pub fn mount(places: &Places, spec: &Spec, folder: &Path, merged: &Path) -> Result<Layers, Refusal> {
-    let _ = places;
+pub fn mount(places: &Places, spec: &Spec, folder: &Path) -> Result<Layers, Refusal> {
     match &spec.root {
         Root::Folder(lower) => {
             let layers = Layers {
                 lowerdirs: vec![lower.clone()],
                 upperdir: folder.join("upper"),
                 workdir: folder.join("work"),
-                merged: merged.to_owned(),
+                merged: merged(folder),
             };
             let made = overlay(&layers, spec.remove);
             made.map_err(|e| {
@@ -33,12 +33,41 @@ pub fn mount(places: &Places, spec: &Spec, folder: &Path, merged: &Path) -> Resu
             })?;
             Ok(layers)
         }
-        Root::Image { .. } => Err(Refusal::new("images are not here yet")),
+        Root::Image { manifest, .. } => {
+            let mount = || {
+                let store = Store::open(&places.state)?;
+                store.mount(&store.image(manifest)?, folder, spec.remove)
+            };
+            let rootfs = mount().map_err(|e| chain(&e))?;
+            let Rootfs { lowerdirs, upperdir, workdir, merged, .. } = rootfs;
+            Ok(Layers { lowerdirs, upperdir, workdir, merged })
+        }
     }
 }
 
-/// Gives back what [`mount`] took from the store of images.
-pub fn release(_places: &Places, _folder: &Path) {}
+/// Where a container's root is seen.
+#[must_use]
+pub fn merged(folder: &Path) -> PathBuf {
+    folder.join("merged")
+}
+
+/// Takes the root from sight. It is gone for good when nobody uses it any more.
+pub fn unmount(folder: &Path) {
+    let merged = merged(folder);
+    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    while rustix::mount::unmount(&merged, flags).is_ok() {}
+    let _ = fs::remove_dir(&merged);
+}
+
+/// Gives the layers back, when the container's own folder is about to go.
+pub fn release(places: &Places, spec: &Spec, folder: &Path) {
+    if matches!(spec.root, Root::Image { .. })
+        && let Ok(store) = Store::open(&places.state)
+    {
+        // A lease whose container is gone holds nothing either.
+        let _ = store.release(folder);
+    }
+}
 
 fn overlay(layers: &Layers, volatile: bool) -> std::io::Result<()> {
     for folder in [&layers.upperdir, &layers.workdir, &layers.merged] {

@@ -18,6 +18,7 @@ pub use network::Net;
 pub use restart::Restart;
 pub use volume::Volume;
 
+use crate::image::Digest;
 use crate::name::Name;
 
 /// A container, as it was asked for.
@@ -83,8 +84,10 @@ pub enum Root {
     Image {
         /// As it was typed.
         name: String,
-        /// The digest of its configuration.
-        id: String,
+        /// The digest of its configuration: what the image is.
+        id: Digest,
+        /// The digest of its manifest.
+        manifest: Digest,
     },
     /// A plain folder of the host.
     Folder(PathBuf),

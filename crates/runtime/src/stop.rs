@@ -113,7 +113,9 @@ pub fn remove(places: &Places, name: &Name, force: bool) -> Result<(), Refusal> 
             _ => Err(Refusal::new(format!("the container '{name}' is being used by another command"))),
         };
     };
-    crate::rootfs::release(places, &folder);
+    if let Ok(container) = Container::find(places, name) {
+        crate::rootfs::release(places, &container.spec, &folder);
+    }
     match remove_folder(&folder) {
         None => Ok(()),
         Some(why) => Err(Refusal::new(why)),

@@ -36,6 +36,9 @@ enum Command {
     /// Make, show, remove and join networks
     #[command(subcommand)]
     Network(command::network::Command),
+    /// Fetch, load, save, show and remove images
+    #[command(subcommand)]
+    Image(command::image::Command),
     /// Show, set and clear limits of bandwidth, while workloads run
     #[command(subcommand)]
     Bandwidth(command::bandwidth::Command),
@@ -65,6 +68,8 @@ enum Command {
     Plan,
     /// List everything on this host that is weft's
     Inventory(command::inventory::Args),
+    /// Show where weft keeps things on this host, and how; needs no agent
+    Info,
     /// Install weft on this host, or bring an installation up to date
     Install(command::install::Args),
     /// Remove weft from this host and leave it as it was before; needs no agent
@@ -116,6 +121,8 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => command::attach::run(session, args)?,
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
+        Command::Image(command) => command::image::run(session, command)?,
+        Command::Info => command::info::run(session)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Status => command::status::run(session)?,
         Command::Run(args) => return command::run::run(session, *args),

@@ -7,6 +7,8 @@ pub(crate) mod cni;
 pub(crate) mod detach;
 pub(crate) mod diff;
 pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod inventory;

@@ -10,6 +10,7 @@ mod containers;
 mod failure;
 mod install;
 mod output;
+mod progress;
 mod reference;
 mod render;
 mod settings;

@@ -31,6 +31,13 @@ and not when `NO_COLOR` is set.
 | `network ls` | `networks` |
 | `network inspect` | `network`, `workloads` |
 | `network rm` | `removed`; with `--explain`: `commands` |
+| `image pull` | `image`, `fetched` (bytes that came) |
+| `image load`, `image ls` | `images`, each with `id`, `manifest`, `names`, `created`, `platform`, `layers`, `size` |
+| `image inspect` | `images`, each also with `documents` and `chain` |
+| `image history` | `history` |
+| `image save` | `path`, `bytes` |
+| `image rm`, `image prune` | `removed`, `layers`, `blobs`, `bytes` |
+| `info` | `version`, `state_dir`, `run_dir`, `storage` |
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |

@@ -9,7 +9,6 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use weft_kernel::process::fork;
 use weft_kernel::signal::Signals;
 
-use super::parts::chain;
 use super::process::{self, Running};
 use super::stdio::{Event, Stdio};
 use crate::birth::entry::Entry;
@@ -17,7 +16,7 @@ use crate::channel::{Channel, Exec, FromShim, Started};
 use crate::container::{Container, End, Live, Phase};
 use crate::name::Name;
 use crate::places::Places;
-use crate::report::Refusal;
+use crate::report::{Refusal, chain};
 use crate::seccomp;
 use crate::spec::Spec;
 use crate::time;

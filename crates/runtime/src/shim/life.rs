@@ -8,13 +8,13 @@ use rustix::process::Signal;
 use weft_kernel::process::fork;
 use weft_kernel::signal::Signals;
 
-use super::parts::{Parts, chain};
+use super::parts::Parts;
 use super::process::{self, Running, is_stop};
 use super::stdio::{Event, Stdio};
 use crate::birth::{Birth, NAMESPACES};
 use crate::channel::{FromShim, Started};
 use crate::container::{End, Phase};
-use crate::report::Refusal;
+use crate::report::{Refusal, chain};
 use crate::seccomp;
 use crate::spec::restart::Attempts;
 use crate::time;

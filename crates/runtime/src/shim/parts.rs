@@ -9,11 +9,11 @@ use weft_kernel::netns::Netns;
 use super::connect;
 use crate::birth::dev;
 use crate::cgroup::{Group, Trees};
-use crate::container::{Error, Held, Layers, Live, Phase, boot, private_folder, save};
+use crate::container::{Held, Layers, Live, Phase, boot, private_folder, save};
 use crate::etc;
 use crate::places::Places;
 use crate::release;
-use crate::report::Refusal;
+use crate::report::{Refusal, chain};
 use crate::rootfs;
 use crate::spec::{Net, Spec};
 
@@ -63,7 +63,7 @@ impl<'a> Parts<'a> {
         let name = self.spec.name.as_str();
         self.live.group =
             Group::create(&trees, name, &self.spec.limits, &dev::rules()).map_err(|e| chain(&e))?;
-        self.live.root = rootfs::mount(self.places, self.spec, &self.held.folder, &folder.join("merged"))?;
+        self.live.root = rootfs::mount(self.places, self.spec, &self.held.folder)?;
         self.save()
     }
 
@@ -92,24 +92,9 @@ impl<'a> Parts<'a> {
         }
         self.netns = None;
         let left = release::release(self.places, self.spec, Some(&self.live));
-        rootfs::release(self.places, &self.held.folder);
+        if self.spec.remove {
+            rootfs::release(self.places, self.spec, &self.held.folder);
+        }
         left
-    }
-}
-
-/// An error with its reasons on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> Refusal {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    Refusal::new(text)
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
-        chain(&error)
     }
 }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weft_model::Profile;
+use weft_model::{Bandwidth, Profile};
+use weft_runtime::image::{Store, StoreError};
 use weft_runtime::spec::capability::Named;
 use weft_runtime::spec::limits::{self, Cpus, PIDS, Size};
 use weft_runtime::spec::{Capabilities, Limits, Net, Restart, Root, Volume};
@@ -12,6 +13,7 @@ use weft_runtime::wish::{Defaults, Wish};
 use weft_runtime::{Name, Places, launch, seat};
 
 use crate::cli::Session;
+use crate::command::image;
 use crate::containers::{left, refused};
 use crate::failure::{Failure, USAGE};
 use crate::output;
@@ -60,6 +62,9 @@ pub(crate) struct Args {
     /// Processes and threads that it may have, at most
     #[arg(long, value_name = "NUMBER", default_value_t = PIDS, value_parser = clap::value_parser!(u32).range(1..))]
     pids: u32,
+    /// Bits per second that it may receive and send, such as 100M, or 100M/20M
+    #[arg(long, value_name = "RATE")]
+    bandwidth: Option<Bandwidth>,
     /// Let nothing of its root be written; volumes can be, and /dev
     #[arg(long)]
     read_only: bool,
@@ -115,7 +120,10 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
         hostname: args.hostname,
         net: args.network,
         ips: args.ip,
-        profile: Profile { labels: args.label.iter().map(|l| label(l)).collect(), ..Profile::default() },
+        profile: Profile {
+            labels: args.label.iter().map(|l| label(l)).collect(),
+            bandwidth: args.bandwidth.unwrap_or_default(),
+        },
         volumes: args.volume,
         limits: Limits { memory: args.memory, cpus: args.cpus, pids: Some(args.pids) },
         read_only: args.read_only,
@@ -156,8 +164,7 @@ fn root(
             return Err(failure.hint("`weft image ls` shows the images that are here").into());
         }
         let command = words.split_off(1);
-        let _ = places;
-        return Err(Failure::new(format!("there is no image '{}' {command:?}", words[0])).code(125).into());
+        return image(places, words.remove(0)).map(|(root, defaults)| (root, defaults, command));
     };
     let failed =
         |why: String| Failure::new(format!("the root {} cannot be used: {why}", rootfs.display())).code(125);
@@ -166,6 +173,28 @@ fn root(
         return Err(failed("it is no folder".to_owned()).into());
     }
     Ok((Root::Folder(folder), Defaults::default(), words))
+}
+
+/// An image that is here, by name or id.
+fn image(places: &Places, name: String) -> anyhow::Result<(Root, Defaults)> {
+    let failed = |error: StoreError| {
+        let failure = Failure::new(image::error_line(&error)).code(125);
+        match error {
+            StoreError::NoImage(_) => failure.hint(format!("fetch it with `weft image pull {name}`")),
+            _ => failure,
+        }
+    };
+    let found = Store::open(&places.state).and_then(|store| store.find(&name)).map_err(failed)?;
+    let says = found.config.config;
+    let defaults = Defaults {
+        entrypoint: says.entrypoint,
+        command: says.cmd,
+        env: says.env,
+        workdir: says.working_dir,
+        user: says.user,
+        stop_signal: says.stop_signal,
+    };
+    Ok((Root::Image { name, id: found.id, manifest: found.manifest }, defaults))
 }
 
 /// `KEY` alone takes the value that it has here; nothing if it has none.
