@@ -1,7 +1,7 @@
 //! Containers of `weft run` as a person uses them, and what is left when they are over: nothing.
 
-use std::process::Stdio;
 use std::io::Write;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use weft_tests::containers::Containers;
@@ -30,7 +30,11 @@ fn a_container_from_its_birth_to_its_end() -> Result<()> {
     ] {
         let output = run(command)?;
         let said = text(&output.stderr);
-        ensure!(output.status.code() == Some(code) && said.contains(words), "{command:?}: {} {said}", output.status);
+        ensure!(
+            output.status.code() == Some(code) && said.contains(words),
+            "{command:?}: {} {said}",
+            output.status
+        );
     }
     let both = run(&["sh", "-c", "echo out; echo err >&2"])?;
     ensure!((text(&both.stdout), text(&both.stderr)) == ("out".into(), "err".into()), "{both:?}");
@@ -61,7 +65,11 @@ fn what_is_asked_for_is_what_it_is() -> Result<()> {
     says(&["-v", "/run/data:/data"], "cat /data/file; echo new >/data/new && echo done", "from-host\ndone")?;
     ensure!(c.host.sh("cat /run/data/new")?.trim() == "new", "the volume was not written through");
     says(&["-v", "/run/data:/data:ro"], "echo x >/data/x || echo refused", "refused")?;
-    says(&["--read-only"], "echo x >/x || echo refused; echo y >/dev/shm/y && echo written", "refused\nwritten")?;
+    says(
+        &["--read-only"],
+        "echo x >/x || echo refused; echo y >/dev/shm/y && echo written",
+        "refused\nwritten",
+    )?;
     says(&["--cap-drop", "all"], "grep CapEff /proc/self/status", "0000000000000000")?;
     says(&["--cap-add", "net_admin"], "ip link set lo down && echo done", "done")?;
     says(&[], "ip link set lo down 2>&1 || echo refused", "refused")?;
@@ -97,7 +105,10 @@ fn a_terminal_is_a_terminal() -> Result<()> {
 fn in_the_background() -> Result<()> {
     let c = Containers::new()?;
     let script = "echo out; echo err >&2; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done";
-    ensure!(c.ok(&["run", "-d", "--name", "web", "-l", "app=web", BUSYBOX, "sh", "-c", script])?.trim() == "web", "its name");
+    ensure!(
+        c.ok(&["run", "-d", "--name", "web", "-l", "app=web", BUSYBOX, "sh", "-c", script])?.trim() == "web",
+        "its name"
+    );
     ensure!(c.ok(&["ps", "-q"])?.trim() == "web", "it is listed");
     ensure!(c.host.sh("ip netns list")?.contains("web"), "its namespace has its name");
     wait::until("its output", wait::LONG, || {
@@ -119,7 +130,18 @@ fn in_the_background() -> Result<()> {
     ensure!(!c.attached("web")? && c.ok(&["ps", "-q"])?.is_empty(), "it is over");
     c.ok(&["rm", "web"])?;
     // It starts again, and stops when it is told to.
-    c.ok(&["run", "-d", "--name", "again", "--restart", "on-failure:2", "--network", "none", BUSYBOX, "false"])?;
+    c.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "again",
+        "--restart",
+        "on-failure:2",
+        "--network",
+        "none",
+        BUSYBOX,
+        "false",
+    ])?;
     c.ok(&["wait", "again"])?;
     ensure!(c.inspect("again")?["end"]["restarts"] == 2, "{}", c.inspect("again")?);
     c.ok(&["run", "-d", "--name", "always", "--restart", "always", "--network", "none", BUSYBOX, "true"])?;
@@ -140,14 +162,17 @@ fn on_a_network() -> Result<()> {
     c.ok(&["run", "-d", "--name", "two", BUSYBOX, "sh", "-c", serve])?;
     ensure!(c.ok(&["status"])?.contains("one"), "status has names");
     ensure!(c.attached("one")? && c.attached("two")?, "the agent has both");
-    let fetch = |from: &str, url: &str| c.ok(&["exec", from, "busybox", "timeout", "5", "wget", "-q", "-O", "-", url]);
+    let fetch = |from: &str, url: &str| {
+        c.ok(&["exec", from, "busybox", "timeout", "5", "wget", "-q", "-O", "-", url])
+    };
     wait::until("a page", wait::LONG, || {
         ensure!(fetch("two", "http://10.77.0.50/")?.trim() == "one", "another page");
         Ok(())
     })?;
     ensure!(c.ok(&["exec", "one", "cat", "/etc/hosts"])?.contains("10.77.0.50\tone"), "it knows itself");
     // Another in the same namespace.
-    let shared = ["run", "--rm", "--network", "container:one", BUSYBOX, "wget", "-q", "-O", "-", "http://127.0.0.1/"];
+    let shared =
+        ["run", "--rm", "--network", "container:one", BUSYBOX, "wget", "-q", "-O", "-", "http://127.0.0.1/"];
     ensure!(c.ok(&shared)?.trim() == "one", "it shares");
     let host = c.ok(&["run", "--rm", "--network", "host", BUSYBOX, "ls", "/sys/class/net"])?;
     ensure!(host.contains("weft-default"), "the host's links: {host}");

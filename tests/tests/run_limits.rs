@@ -38,8 +38,20 @@ fn a_memory_hog_is_killed_and_reported() -> Result<()> {
 #[test]
 fn a_share_of_a_processor_is_kept() -> Result<()> {
     let c = Containers::new()?;
-    c.ok(&["run", "-d", "--name", "busy", "--cpus", "0.2", "--network", "none", BUSYBOX, "sh", "-c",
-        "while :; do :; done"])?;
+    c.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "busy",
+        "--cpus",
+        "0.2",
+        "--network",
+        "none",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "while :; do :; done",
+    ])?;
     let used = |c: &Containers| -> Result<f64> {
         let pid = c.inspect("busy")?["live"]["pid"].as_i64().context("no process")?;
         let stat = c.host.sh(&format!("cut -d' ' -f14,15 /proc/{pid}/stat"))?;

@@ -5,8 +5,8 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use weft_tests::containers::Containers;
 use weft_tests::images::BUSYBOX;
-use weft_tests::weft::programs_folder;
 use weft_tests::wait;
+use weft_tests::weft::programs_folder;
 
 const QUIET: [&str; 2] = ["--network", "none"];
 
@@ -45,7 +45,10 @@ fn a_container_is_shut_in() -> Result<()> {
         ("busybox wc -c /proc/kcore /proc/keys /proc/timer_list 2>&1", "0 total"),
         ("busybox ls /run/weft /run/weft/agent.sock 2>&1", "no such file"),
         ("busybox ls /proc/1/root/run/weft 2>&1", "no such file"),
-        ("grep -E 'Seccomp:|CapEff|CapInh' /proc/self/status | busybox tr '\\n\\t' '  '", "capeff: 00000000a80425fb"),
+        (
+            "grep -E 'Seccomp:|CapEff|CapInh' /proc/self/status | busybox tr '\\n\\t' '  '",
+            "capeff: 00000000a80425fb",
+        ),
         ("grep Seccomp: /proc/self/status", "2"),
     ] {
         refused(&c, script, words)?;
@@ -61,9 +64,21 @@ fn calls_that_reach_the_kernel_are_refused() -> Result<()> {
     // The host's own files below: perl can make any call by its number.
     let c = Containers::new()?;
     let calls: &[(&str, u32, i32)] = if cfg!(target_arch = "x86_64") {
-        &[("bpf", 321, 1), ("keyctl", 250, 1), ("io_uring_setup", 425, 1), ("clone3", 435, 38), ("open_tree", 428, 1)]
+        &[
+            ("bpf", 321, 1),
+            ("keyctl", 250, 1),
+            ("io_uring_setup", 425, 1),
+            ("clone3", 435, 38),
+            ("open_tree", 428, 1),
+        ]
     } else {
-        &[("bpf", 280, 1), ("keyctl", 219, 1), ("io_uring_setup", 425, 1), ("clone3", 435, 38), ("open_tree", 428, 1)]
+        &[
+            ("bpf", 280, 1),
+            ("keyctl", 219, 1),
+            ("io_uring_setup", 425, 1),
+            ("clone3", 435, 38),
+            ("open_tree", 428, 1),
+        ]
     };
     for (name, number, errno) in calls {
         let script = format!("syscall({number}, 0, 0, 0); print $!+0");
@@ -116,7 +131,10 @@ fn a_shim_that_is_killed() -> Result<()> {
     })?;
     // The next command, whatever it is, takes down what is left.
     let shown = c.ok(&["ps", "-a"])?;
-    ensure!(shown.contains("kept") && shown.contains("its shim was killed") && !shown.contains("gone"), "{shown}");
+    ensure!(
+        shown.contains("kept") && shown.contains("its shim was killed") && !shown.contains("gone"),
+        "{shown}"
+    );
     ensure!(!c.attached("kept")? && !c.attached("gone")?, "they are still connected");
     ensure!(!c.host.sh("ip netns list")?.contains("kept"), "its namespace is left");
     c.ok(&["rm", "kept"])?;
@@ -145,7 +163,10 @@ fn a_host_that_was_restarted_with_containers_half_made() -> Result<()> {
     ensure!(!shown.contains("once") && !shown.contains("broken"), "{shown}");
     let folders = c.host.sh("ls -A /var/lib/weft/containers; ls -A /run/weft/containers")?;
     ensure!(folders.split_whitespace().eq(["model", "ran"]), "{folders}");
-    ensure!(c.host.sh("cat /var/lib/weft/containers/ran/upper/file")?.trim() == "kept", "what it wrote is kept");
+    ensure!(
+        c.host.sh("cat /var/lib/weft/containers/ran/upper/file")?.trim() == "kept",
+        "what it wrote is kept"
+    );
     c.ok(&["rm", "ran", "model"])?;
     c.clean()
 }
@@ -155,7 +176,8 @@ fn a_root_that_is_busy() -> Result<()> {
     let c = Containers::new()?;
     c.ok(&["run", "-d", "--rm", "--name", "busy", "--network", "none", BUSYBOX, "sleep", "300"])?;
     let merged = c.inspect("busy")?["live"]["root"]["merged"].as_str().context("no root")?.to_owned();
-    let holder = c.host.sh(&format!("cd {merged}; ls bin/busybox >/dev/null; sleep 300 >/dev/null 2>&1 & echo $!"))?;
+    let holder =
+        c.host.sh(&format!("cd {merged}; ls bin/busybox >/dev/null; sleep 300 >/dev/null 2>&1 & echo $!"))?;
     c.ok(&["rm", "-f", "busy"])?;
     c.clean()?;
     c.host.sh(&format!("kill {}", holder.trim()))?;

@@ -42,6 +42,14 @@ enum Command {
     /// Show, set and clear limits of bandwidth, while workloads run
     #[command(subcommand)]
     Bandwidth(command::bandwidth::Command),
+    /// Take in objects: namespaces, policies
+    Apply(command::apply::Args),
+    /// Show declared objects
+    Get(command::get::Args),
+    /// Show declared objects in full
+    Describe(command::get::Which),
+    /// Forget declared objects; that they are gone already is no error
+    Delete(command::delete::Args),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Run a program in a container
@@ -124,6 +132,10 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Image(command) => command::image::run(session, command)?,
         Command::Info => command::info::run(session)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
+        Command::Apply(args) => command::apply::run(session, &args)?,
+        Command::Get(args) => command::get::run(session, args)?,
+        Command::Describe(which) => command::get::describe(session, which)?,
+        Command::Delete(args) => command::delete::run(session, args)?,
         Command::Status => command::status::run(session)?,
         Command::Run(args) => return command::run::run(session, *args),
         Command::Ps(args) => return command::ps::run(session, &args),

@@ -9,6 +9,7 @@ mod command;
 mod containers;
 mod failure;
 mod install;
+mod manifest;
 mod output;
 mod progress;
 mod reference;

@@ -39,6 +39,8 @@ and not when `NO_COLOR` is set.
 | `image rm`, `image prune` | `removed`, `layers`, `blobs`, `bytes` |
 | `info` | `version`, `state_dir`, `run_dir`, `storage` |
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
+| `apply`, `delete` | `objects`: `object` and `outcome` of each |
+| `get`, `describe` | `objects` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weft_model::{Bandwidth, Profile};
 use weft_runtime::image::{Store, StoreError};
 use weft_runtime::spec::capability::Named;
 use weft_runtime::spec::limits::{self, Cpus, PIDS, Size};
@@ -13,6 +12,7 @@ use weft_runtime::wish::{Defaults, Wish};
 use weft_runtime::{Name, Places, launch, seat};
 
 use crate::cli::Session;
+use crate::command::attach::ProfileArgs;
 use crate::command::image;
 use crate::containers::{left, refused};
 use crate::failure::{Failure, USAGE};
@@ -26,9 +26,8 @@ pub(crate) struct Args {
     /// What the container is called, also in `ip netns list` [default: a fresh name]
     #[arg(long, value_name = "NAME")]
     name: Option<Name>,
-    /// A label, KEY=VALUE or KEY; may be repeated
-    #[arg(long, short, value_name = "LABEL")]
-    label: Vec<String>,
+    #[command(flatten)]
+    profile: ProfileArgs,
     /// A folder or file of the host, SOURCE:TARGET[:ro]; may be repeated
     #[arg(long, short, value_name = "VOLUME")]
     volume: Vec<Volume>,
@@ -62,9 +61,6 @@ pub(crate) struct Args {
     /// Processes and threads that it may have, at most
     #[arg(long, value_name = "NUMBER", default_value_t = PIDS, value_parser = clap::value_parser!(u32).range(1..))]
     pids: u32,
-    /// Bits per second that it may receive and send, such as 100M, or 100M/20M
-    #[arg(long, value_name = "RATE")]
-    bandwidth: Option<Bandwidth>,
     /// Let nothing of its root be written; volumes can be, and /dev
     #[arg(long)]
     read_only: bool,
@@ -120,10 +116,7 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
         hostname: args.hostname,
         net: args.network,
         ips: args.ip,
-        profile: Profile {
-            labels: args.label.iter().map(|l| label(l)).collect(),
-            bandwidth: args.bandwidth.unwrap_or_default(),
-        },
+        profile: args.profile.into(),
         volumes: args.volume,
         limits: Limits { memory: args.memory, cpus: args.cpus, pids: Some(args.pids) },
         read_only: args.read_only,
@@ -203,9 +196,4 @@ fn variable(text: &str) -> Option<String> {
         return Some(text.to_owned());
     }
     std::env::var(text).ok().map(|value| format!("{text}={value}"))
-}
-
-fn label(text: &str) -> (String, String) {
-    let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    (key.to_owned(), value.to_owned())
 }
