@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use weft_agent::{Config, config};
-use weft_runtime::container::End;
+use weft_runtime::container::{End, Phase};
 use weft_runtime::reconcile::reconcile;
 use weft_runtime::seat::Left;
-use weft_runtime::{Places, Refusal};
+use weft_runtime::{Container, Places, Refusal, stop};
 
 use crate::cli::Session;
 use crate::failure::Failure;
@@ -33,6 +34,23 @@ impl Session {
             journal: config.journal(),
         })
     }
+}
+
+/// Ends all containers, and removes what they wrote unless it is to be kept. Returns what was done.
+pub(crate) fn end_all(places: &Places, keep: bool) -> anyhow::Result<Vec<String>> {
+    reconcile(places);
+    let mut done = Vec::new();
+    for container in Container::all(places) {
+        let name = &container.spec.name;
+        if container.phase() != Phase::Exited {
+            stop::stop(places, name, Duration::ZERO).map_err(refused)?;
+            done.push(format!("container {name} stopped"));
+        }
+        if !keep {
+            stop::remove(places, name, true).map_err(refused)?;
+        }
+    }
+    Ok(done)
 }
 
 /// A refusal of the runtime as a failure of this command, with its exit code.
