@@ -1,7 +1,7 @@
 //! Containers of `weft run` on a host with an agent and an image: for tests of the runner.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Output, Stdio};
+use std::process::Output;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -67,16 +67,6 @@ impl Containers {
         Ok((code, String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// Starts weft and does not wait for its end.
-    ///
-    /// # Errors
-    /// If it cannot be started.
-    pub fn begin(&self, args: &[&str]) -> Result<Child> {
-        let mut command = self.host.sandbox().command(WEFT);
-        let command = command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().context("failed to start weft")
-    }
-
     /// What `weft inspect` says.
     ///
     /// # Errors
@@ -115,7 +105,7 @@ impl Containers {
 /// Everything that a container can leave behind.
 fn held(host: &Host) -> Result<BTreeSet<String>> {
     let text = host.sh(
-        "ls -A /var/lib/weft/containers /run/weft/containers 2>/dev/null | grep -v ^$ | sed 's/^/folder /'
+        "find /var/lib/weft/containers /run/weft/containers -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/folder /'
          ip netns list | sed 's/^/namespace /'
          find /sys/fs/cgroup -path '*/weft/*' -type d | sed 's/^/cgroup /'
          cut -d' ' -f5 /proc/self/mountinfo | grep /weft/ | sed 's/^/mount /'

@@ -162,11 +162,11 @@ fn on_a_network() -> Result<()> {
     c.ok(&["run", "-d", "--name", "two", BUSYBOX, "sh", "-c", serve])?;
     ensure!(c.ok(&["status"])?.contains("one"), "status has names");
     ensure!(c.attached("one")? && c.attached("two")?, "the agent has both");
-    let fetch = |from: &str, url: &str| {
+    let fetch = |c: &Containers, from: &str, url: &str| {
         c.ok(&["exec", from, "busybox", "timeout", "5", "wget", "-q", "-O", "-", url])
     };
     wait::until("a page", wait::LONG, || {
-        ensure!(fetch("two", "http://10.77.0.50/")?.trim() == "one", "another page");
+        ensure!(fetch(&c, "two", "http://10.77.0.50/")?.trim() == "one", "another page");
         Ok(())
     })?;
     ensure!(c.ok(&["exec", "one", "cat", "/etc/hosts"])?.contains("10.77.0.50\tone"), "it knows itself");
@@ -180,7 +180,7 @@ fn on_a_network() -> Result<()> {
     ensure!(none.contains("127.0.0.1") && !none.contains("eth0"), "{none}");
     // The agent may go: they live, and one of them ends meanwhile.
     c.agent.take().context("no agent")?.kill();
-    ensure!(fetch("two", "http://10.77.0.50/")?.trim() == "one", "without an agent");
+    ensure!(fetch(&c, "two", "http://10.77.0.50/")?.trim() == "one", "without an agent");
     c.ok(&["rm", "-f", "two"])?;
     ensure!(c.host.sh("ls /run/weft/journal")?.contains("default@two@eth0"), "word was left");
     let refused = c.weft(&["run", "--rm", BUSYBOX, "true"])?;
@@ -198,15 +198,20 @@ fn on_a_network() -> Result<()> {
 #[test]
 fn a_hundred_at_once() -> Result<()> {
     let c = Containers::new()?;
-    let children = (0..100).map(|n| {
-        let name = format!("crowd-{n}");
-        c.begin(&["run", "--rm", "--name", &name, BUSYBOX, "ip", "addr", "show", "dev", "eth0"])
+    let name = |n: usize| format!("crowd-{n}");
+    let failed: Vec<String> = std::thread::scope(|scope| {
+        let run = |n: usize| {
+            c.weft(&["run", "--rm", "--name", &name(n), BUSYBOX, "ip", "addr", "show", "dev", "eth0"])
+        };
+        let run = &run;
+        let threads: Vec<_> = (0..100).map(|n| scope.spawn(move || run(n))).collect();
+        let ended = threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+        let said = ended.filter_map(|output| match output {
+            Ok(output) if output.status.success() && text(&output.stdout).contains("inet 10.77.") => None,
+            other => Some(format!("{other:?}")),
+        });
+        said.collect()
     });
-    let mut children = children.collect::<Result<Vec<_>>>()?;
-    let mut failed = 0;
-    for child in &mut children {
-        failed += usize::from(!child.wait()?.success());
-    }
-    ensure!(failed == 0, "{failed} of 100 failed");
+    ensure!(failed.is_empty(), "{} of 100 failed:\n{}", failed.len(), failed.join("\n"));
     c.clean()
 }

@@ -63,12 +63,16 @@ fn set(signals: &[Signal]) -> libc::sigset_t {
     }
 }
 
-/// Gives every signal its default meaning: what a caller ignores is ignored by what it starts, too.
+/// Gives every signal its default meaning, and lets all of them in: what a caller ignores or blocks is ignored or
+/// blocked by what it becomes, too.
 pub fn default_all() {
     for number in 1..=64 {
         // SAFETY: no handler is installed, only the default; numbers that cannot be changed are refused.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
+    let none = set(&[]);
+    // SAFETY: `none` is initialised; the old mask is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
 }
 
 /// A signal by its number or name, with or without `SIG`, in any case.

@@ -29,12 +29,17 @@ pub fn reconcile(places: &Places) -> Vec<String> {
             if let Some(held) = Held::take(&folder) {
                 left.extend(finish(places, &name, &held));
             }
-        } else if name.starts_with(".new-") && Held::take(&folder).is_some() {
+        } else if name.starts_with(".new-") && !maker_lives(name) && Held::take(&folder).is_some() {
             // Killed while it was being made, before anything but this folder was there.
             let _ = fs::remove_dir_all(&folder);
         }
     }
     left
+}
+
+/// Whether the process still is there whose number such a folder's name ends with.
+fn maker_lives(name: &str) -> bool {
+    name.rsplit('-').next().is_some_and(|pid| Path::new("/proc").join(pid).exists())
 }
 
 /// Ends a container whose shim is gone.
