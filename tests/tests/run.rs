@@ -140,7 +140,9 @@ fn in_the_background() -> Result<()> {
         "--network",
         "none",
         BUSYBOX,
-        "false",
+        "sh",
+        "-c",
+        "exit 1",
     ])?;
     c.ok(&["wait", "again"])?;
     ensure!(c.inspect("again")?["end"]["restarts"] == 2, "{}", c.inspect("again")?);
@@ -199,11 +201,10 @@ fn on_a_network() -> Result<()> {
 fn a_hundred_at_once() -> Result<()> {
     let c = Containers::new()?;
     let name = |n: usize| format!("crowd-{n}");
+    let run =
+        |n: usize| c.weft(&["run", "--rm", "--name", &name(n), BUSYBOX, "ip", "addr", "show", "dev", "eth0"]);
+    let run = &run;
     let failed: Vec<String> = std::thread::scope(|scope| {
-        let run = |n: usize| {
-            c.weft(&["run", "--rm", "--name", &name(n), BUSYBOX, "ip", "addr", "show", "dev", "eth0"])
-        };
-        let run = &run;
         let threads: Vec<_> = (0..100).map(|n| scope.spawn(move || run(n))).collect();
         let ended = threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
         let said = ended.filter_map(|output| match output {
