@@ -14,6 +14,7 @@ pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod offload;
 pub mod ours;
 pub mod packet;
 pub mod peer;

@@ -9,6 +9,7 @@ pub(crate) mod delete;
 pub(crate) mod detach;
 pub(crate) mod diff;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod info;

@@ -1,6 +1,7 @@
 //! The agent's answers as text for people.
 
 pub(crate) mod image;
+mod peer;
 mod status;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::cli::Session;
 use crate::output::{Output, entry};
 use crate::table::Table;
 
+pub(crate) use peer::{explanation, peers};
 pub(crate) use status::{status, workloads};
 
 mod bandwidth;
