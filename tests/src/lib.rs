@@ -30,6 +30,7 @@
 
 pub mod cnitool;
 pub mod containerd;
+pub mod containers;
 pub mod cri;
 pub mod engine;
 pub mod ground;

@@ -52,6 +52,24 @@ enum Command {
     Delete(command::delete::Args),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
+    /// Run a program in a container
+    Run(Box<command::run::Args>),
+    /// Show the containers of this host
+    Ps(command::ps::Args),
+    /// Run a further program in a container
+    Exec(command::exec::Args),
+    /// Show what a container has written
+    Logs(command::logs::Args),
+    /// Show everything about a container
+    Inspect(command::inspect::Args),
+    /// Ask containers to end, and kill those that do not
+    Stop(command::stop::StopArgs),
+    /// Send a signal to containers
+    Kill(command::stop::KillArgs),
+    /// Wait until a container is over, and print its exit code
+    Wait(command::stop::WaitArgs),
+    /// Remove containers with all that they wrote
+    Rm(command::stop::RmArgs),
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
     Diff,
     /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
@@ -71,6 +89,9 @@ enum Command {
     Cni(command::cni::Command),
     /// Print the version
     Version,
+    /// Hold a container
+    #[command(hide = true)]
+    Shim(command::shim::Args),
     /// Print docs/reference.md
     #[command(hide = true)]
     Reference,
@@ -118,6 +139,16 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Describe(which) => command::get::describe(session, which)?,
         Command::Delete(args) => command::delete::run(session, args)?,
         Command::Status => command::status::run(session)?,
+        Command::Run(args) => return command::run::run(session, *args),
+        Command::Ps(args) => return command::ps::run(session, &args),
+        Command::Exec(args) => return command::exec::run(session, args),
+        Command::Logs(args) => command::logs::run(session, &args)?,
+        Command::Inspect(args) => command::inspect::run(session, &args)?,
+        Command::Stop(args) => return command::stop::stop(session, &args),
+        Command::Kill(args) => return command::stop::kill(session, &args),
+        Command::Wait(args) => return command::stop::wait(session, &args),
+        Command::Rm(args) => return command::stop::rm(session, &args),
+        Command::Shim(args) => command::shim::run(args)?,
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),
         Command::Plan => command::plan::run(session)?,

@@ -6,6 +6,7 @@ mod away;
 mod cli;
 mod client;
 mod command;
+mod containers;
 mod failure;
 mod install;
 mod manifest;
