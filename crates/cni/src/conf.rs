@@ -5,6 +5,7 @@
 
 mod error;
 mod keys;
+mod ports;
 mod runtime;
 
 use std::path::{Path, PathBuf};

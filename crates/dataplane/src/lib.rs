@@ -4,6 +4,8 @@
 //! `render` and `steps` are pure. Nothing here remembers anything: a restart is a read and a diff.
 
 pub mod attach;
+mod flows;
+pub mod loopback;
 pub mod network;
 pub mod nft;
 mod steps;
@@ -73,5 +75,6 @@ pub fn render_workload(workload: &weft_plan::WorkloadPlan) -> Wanted {
 /// What [`render_workload`] starts from: to be diffed against when the workload is known to be absent.
 #[must_use]
 pub fn empty_for_workload() -> Wanted {
-    Wanted { state: State { tables: nft::declarations(), ..State::default() }, ..Wanted::default() }
+    let loopback = Some(weft_kernel::state::Loopback::default());
+    Wanted { state: State { tables: nft::declarations(), loopback, ..State::default() }, ..Wanted::default() }
 }

@@ -4,14 +4,15 @@
 
 mod text;
 
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use weft_model::{IfName, Mac};
 
 use crate::nft;
-use crate::state::{Inside, Link, Route, State, Sysctl};
-use crate::{netlink, netns};
+use crate::state::{Inside, Link, LocalPort, Route, State, Sysctl};
+use crate::{loopback, netlink, netns};
 
 /// A change. Variants are declared in the order in which they are safe: what others need comes
 /// first, and leaves last. In particular a wire's guard is in nftables before the wire exists, and
@@ -32,6 +33,8 @@ pub enum Change {
     Release(IfName),
     /// Makes an existing link as described (address, MTU, group, bridge, up or down).
     SetLink(IfName, Link),
+    /// Has a bridge give a port back what came from it, or not.
+    SetHairpin(IfName, bool),
     /// Gives an interface an address.
     AddAddress(IfName, IpNet),
     /// Sets a permanent neighbour.
@@ -40,8 +43,14 @@ pub enum Change {
     SetRoute(IpNet, Route),
     /// Settings, addresses, neighbours and routes inside a namespace, then up; the loopback too.
     Configure(IfName, Box<Inside>),
+    /// Puts the programs at the sockets of the host's processes in place; they do nothing yet.
+    InstallLoopback,
+    /// Leads ports of the loopback elsewhere.
+    SetLocalPorts(BTreeMap<LocalPort, SocketAddr>),
     /// Waits until a wire carries packets and writes its alias: from here on it counts as finished.
     Finish(IfName, String),
+    /// Leads ports of the loopback nowhere any more.
+    UnsetLocalPorts(BTreeSet<LocalPort>),
     /// Deletes a route.
     DeleteRoute(IpNet, Route),
     /// Deletes a neighbour.
@@ -54,6 +63,28 @@ pub enum Change {
     DeleteLink(IfName),
     /// Removals from nftables, as one transaction.
     RemoveRules(Vec<nft::Op>),
+    /// Takes those programs away.
+    RemoveLoopback,
+    /// Has the kernel forget connections that would go astray.
+    ForgetFlows(Vec<Stale>),
+}
+
+/// Connections that must not go on as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// All that have this address at one of their ends: its holder is gone.
+    Of(IpAddr),
+    /// Those to ports of the host itself that are led elsewhere since: they began when they were not.
+    Unled {
+        /// Their family.
+        ipv4: bool,
+        /// The number of their transport protocol.
+        protocol: u8,
+        /// The one address of the host's; `None` for all of that family.
+        at: Option<IpAddr>,
+        /// The ports.
+        ports: BTreeSet<u16>,
+    },
 }
 
 impl Change {
@@ -68,24 +99,30 @@ impl Change {
             Change::SetLinkSysctl(..) => 4,
             Change::Release(..) => 5,
             Change::SetLink(..) => 6,
-            Change::AddAddress(..) => 7,
-            Change::SetNeighbour(..) => 8,
-            Change::SetRoute(..) => 9,
-            Change::Configure(..) => 10,
-            Change::Finish(..) => 11,
-            Change::DeleteRoute(..) => 12,
-            Change::DeleteNeighbour(..) => 13,
-            Change::DeleteAddress(..) => 14,
-            Change::Retire(..) => 15,
-            Change::DeleteLink(..) => 16,
-            Change::RemoveRules(..) => 17,
+            Change::SetHairpin(..) => 7,
+            Change::AddAddress(..) => 8,
+            Change::SetNeighbour(..) => 9,
+            Change::SetRoute(..) => 10,
+            Change::Configure(..) => 11,
+            Change::InstallLoopback => 12,
+            Change::SetLocalPorts(..) => 13,
+            Change::Finish(..) => 14,
+            Change::UnsetLocalPorts(..) => 15,
+            Change::DeleteRoute(..) => 16,
+            Change::DeleteNeighbour(..) => 17,
+            Change::DeleteAddress(..) => 18,
+            Change::Retire(..) => 19,
+            Change::DeleteLink(..) => 20,
+            Change::RemoveRules(..) => 21,
+            Change::RemoveLoopback => 22,
+            Change::ForgetFlows(..) => 23,
         }
     }
 
     /// Whether it takes something away that is already gone when its interface is.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        self.rank() >= 12
+        self.rank() >= 15
     }
 }
 
@@ -115,6 +152,9 @@ pub enum Cause {
     /// The namespace cannot be entered.
     #[error(transparent)]
     Netns(#[from] netns::Error),
+    /// Ports of the loopback cannot be led elsewhere.
+    #[error(transparent)]
+    Loopback(#[from] loopback::Error),
     /// The path names another namespace than the one that was attached.
     #[error("{path} is another network namespace now (inode {found}, was {wanted})")]
     Replaced {
@@ -186,4 +226,7 @@ pub enum ReadError {
     /// nftables.
     #[error("failed to list the nftables rules")]
     Rules(#[source] nft::Error),
+    /// The ports of the loopback.
+    #[error("failed to list the ports of 127.0.0.1 and ::1 that are led elsewhere")]
+    Loopback(#[source] loopback::Error),
 }

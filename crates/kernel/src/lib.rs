@@ -3,9 +3,13 @@
 //! The one island of `unsafe`. Synchronous throughout, because namespaces belong to threads.
 //! Nothing here knows what a workload or a service is, and no program is ever executed.
 
+pub mod bpf;
 pub mod change;
+pub mod conntrack;
 pub mod fake;
 pub mod linux;
+pub mod listeners;
+pub mod loopback;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

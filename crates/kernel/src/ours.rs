@@ -5,6 +5,8 @@
 //! | link | its group: [`GROUP`] in the upper half; set at creation, so there is no moment without it; and a second mark, [`is_our_work`] |
 //! | route | protocol [`ROUTE_PROTOCOL`] |
 //! | address, permanent neighbour | it is on a link of ours |
+//! | hairpin of a bridge's port | it is that of a wire of ours |
+//! | BPF programs and maps | names below weft's folder of the BPF file system, with the number of the network namespace |
 //! | nftables | tables named [`TABLE`] |
 //! | files | below weft's own folders, or listed by `weft install` |
 

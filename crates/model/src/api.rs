@@ -13,6 +13,7 @@ use crate::address::AddressRange;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
+use crate::ports::PortMapping;
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
 
@@ -294,6 +295,9 @@ pub struct WorkloadStatus {
     /// `namespace/name` in Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodIdentity>,
+    /// Ports of the host that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
 }
 
 /// A counter of refused packets.
@@ -310,7 +314,7 @@ pub struct Refused {
 /// One kernel object or file of weft's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owned {
-    /// `link`, `address`, `route`, `neighbour`, `nftables`, `sysctl`, `file`.
+    /// `link`, `address`, `route`, `neighbour`, `nftables`, `bpf`, `sysctl`, `file`.
     pub kind: String,
     /// The object, as the command that lists it would show it.
     pub object: String,

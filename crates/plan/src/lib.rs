@@ -5,6 +5,7 @@
 pub mod address;
 pub mod attach;
 pub mod network;
+pub mod ports;
 
 use std::collections::BTreeMap;
 

@@ -26,7 +26,7 @@ impl Engine {
             networks: networks.iter().map(|n| self.network_status(n)).collect(),
             workloads: self.world.workloads.values().map(workload_status).collect(),
             refused: self.refused(),
-            health: self.health.clone(),
+            health: self.health.iter().cloned().chain(self.ports_health()).collect(),
         }
     }
 
@@ -109,6 +109,7 @@ fn workload_status(workload: &Workload) -> WorkloadStatus {
         phase: workload.phase,
         netns: workload.netns.path.clone(),
         pod: workload.pod.clone(),
+        ports: workload.profile.ports.clone(),
     }
 }
 

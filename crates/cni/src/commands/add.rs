@@ -35,7 +35,7 @@ pub(crate) fn add(call: &Call<'_>, notes: &mut Vec<String>) -> Result<String, Fa
         mac: conf.runtime.mac.or(args.mac),
         host_ifname: None,
         pod: args.pod,
-        profile: weft_model::Profile::default(),
+        profile: weft_model::Profile { ports: conf.runtime.ports.clone(), ..Default::default() },
         explain: false,
     };
     let ipam = Ipam::find(conf.essentials.ipam.as_deref(), call.env, call.stdin, call.host)?;

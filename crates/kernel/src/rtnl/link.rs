@@ -14,6 +14,7 @@ const VETH_PEER: u16 = 1; // VETH_INFO_PEER, linux/veth.h
 const BRIDGE_MCAST_SNOOPING: u16 = 23; // IFLA_BR_MCAST_SNOOPING
 const BRIDGE_CALL_IPTABLES: u16 = 36; // IFLA_BR_NF_CALL_IPTABLES
 const BRIDGE_CALL_IP6TABLES: u16 = 37; // IFLA_BR_NF_CALL_IP6TABLES
+const PORT_HAIRPIN: u16 = 4; // IFLA_BRPORT_MODE
 const SKIP_STATS: u32 = 1 << 3; // RTEXT_FILTER_SKIP_STATS
 const OPERATIONAL: u8 = 6; // IF_OPER_UP, RFC 2863
 
@@ -38,6 +39,8 @@ pub struct Described {
     pub operational: bool,
     /// Index of the bridge it is a port of.
     pub master: Option<u32>,
+    /// As a port of a bridge: it gets back what came from it.
+    pub hairpin: bool,
     /// Its alias.
     pub alias: Option<String>,
     /// Index of the link that it is made of; of a veth's end the other end's, in that one's namespace.
@@ -159,6 +162,19 @@ pub fn change(messages: &mut Messages, index: u32, change: &Change<'_>) {
     });
 }
 
+/// Has a bridge give a port back what came from it, or not.
+pub fn set_hairpin(messages: &mut Messages, index: u32, on: bool) {
+    // Not RTM_SETLINK, which leaves what belongs to ports alone (net/core/rtnetlink.c `rtnl_newlink`).
+    messages.push(libc::RTM_NEWLINK, REQUEST | ACK, &header(index, 0, 0), |a| {
+        a.nest(libc::IFLA_LINKINFO, |a| {
+            a.text(libc::IFLA_INFO_SLAVE_KIND, "bridge");
+            a.nest(libc::IFLA_INFO_SLAVE_DATA, |a| {
+                a.u8(PORT_HAIRPIN, u8::from(on));
+            });
+        });
+    });
+}
+
 /// Deletes a link; a veth's peer goes with it. The kernel takes about 20 ms (an RCU grace period).
 pub fn delete(messages: &mut Messages, index: u32) {
     messages.push(libc::RTM_DELLINK, REQUEST | ACK, &header(index, 0, 0), |_| ());
@@ -207,6 +223,7 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
         up: word(8) & UP != 0,
         operational: false,
         master: None,
+        hairpin: false,
         alias: None,
         other_end: None,
         ipv6: Settings::default(),
@@ -225,6 +242,9 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
             libc::IFLA_LINKINFO => {
                 let kind = find(attribute.value, libc::IFLA_INFO_KIND);
                 link.kind = kind.and_then(|k| k.text()).unwrap_or_default().to_owned();
+                let port = find(attribute.value, libc::IFLA_INFO_SLAVE_DATA);
+                let hairpin = port.and_then(|port| find(port.value, PORT_HAIRPIN)?.u8());
+                link.hairpin = hairpin == Some(1);
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use weft_model::api::{Attach, Reply, Request};
-use weft_model::{AttachmentId, ContainerId, IfName, Mac, NetworkName};
+use weft_model::{AttachmentId, ContainerId, IfName, Mac, NetworkName, PortMapping, Profile};
 
 use crate::cli::Session;
 use crate::client::unexpected;
@@ -40,6 +40,9 @@ pub(crate) struct Wish {
     /// The Ethernet address to have
     #[arg(long, value_name = "MAC")]
     mac: Option<Mac>,
+    /// Publish ports of the host: [HOSTIP:]HOST[-HOST]:CONTAINER[-CONTAINER][/tcp|udp|sctp]; can be repeated
+    #[arg(short, long, value_name = "PORTS")]
+    publish: Vec<PortMapping>,
     /// Only print the commands that would do it; nothing is changed
     #[arg(long)]
     explain: bool,
@@ -68,7 +71,7 @@ pub(crate) fn attach(
         mac: wish.mac,
         host_ifname: wish.peer_name,
         pod: None,
-        profile: weft_model::Profile::default(),
+        profile: Profile { ports: wish.publish, ..Profile::default() },
         explain: wish.explain,
     }));
     match session.ask(&request)? {

@@ -165,6 +165,7 @@ pub(crate) fn status() -> Status {
             phase: Phase::Ready,
             netns: "/run/netns/blue".into(),
             pod: None,
+            ports: Vec::new(),
         }],
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),
