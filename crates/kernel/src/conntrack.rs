@@ -32,6 +32,8 @@ mod attribute {
     pub(super) const ZONE: u16 = 18;
     pub(super) const FILTER: u16 = 25;
 }
+const IPV4: u8 = 2; // AF_INET
+const IPV6: u8 = 10; // AF_INET6
 const FILTER_ORIGINAL: u16 = 1; // CTA_FILTER_ORIG_FLAGS
 const FILTER_REPLY: u16 = 2; // CTA_FILTER_REPLY_FLAGS
 
@@ -56,7 +58,7 @@ pub struct Flow {
     pub status: u32,
     /// Its mark.
     pub mark: u32,
-    /// A number that tells it from a later flow of the same ends.
+    /// A number that tells it from others of the same ends, but for one that takes its very place in memory.
     pub id: Option<u32>,
     /// Its conntrack zone.
     pub zone: u16,
@@ -84,19 +86,27 @@ pub struct Filter {
     pub original: Parts,
     /// Of the answers.
     pub reply: Parts,
+    /// Whether they are IPv4; `None` for both families, if no address tells.
+    pub ipv4: Option<bool>,
 }
 
 impl Filter {
     /// Whether a flow is among those asked for.
     #[must_use]
     pub fn admits(&self, flow: &Flow) -> bool {
-        self.original.admits(&flow.original) && self.reply.admits(&flow.reply)
+        let family = self.ipv4.is_none_or(|ipv4| flow.original.source.is_ipv4() == ipv4);
+        family && self.original.admits(&flow.original) && self.reply.admits(&flow.reply)
     }
 
-    /// The one family that it speaks of; 0 for both.
-    fn family(&self) -> u8 {
+    /// The families to ask for, one after the other: the kernel filters within one only. 0 asks for all.
+    fn families(&self) -> &'static [u8] {
         let address = self.original.address().or(self.reply.address());
-        address.map_or(0, crate::rtnl::family)
+        match (address.map(|a| a.is_ipv4()).or(self.ipv4), self.original.flags() | self.reply.flags()) {
+            (None, 0) => &[0],
+            (None, _) => &[IPV4, IPV6],
+            (Some(true), _) => &[IPV4],
+            (Some(false), _) => &[IPV6],
+        }
     }
 }
 
@@ -107,8 +117,16 @@ impl Filter {
 /// The conversation's; [`netlink::Error::Refused`] without `CAP_NET_ADMIN`, or where the kernel has no
 /// `nf_conntrack_netlink`.
 pub fn flows(socket: &mut Socket, filter: &Filter) -> Result<Vec<Flow>, netlink::Error> {
+    let mut all = Vec::new();
+    for family in filter.families() {
+        all.extend(of_family(socket, filter, *family)?);
+    }
+    Ok(all)
+}
+
+fn of_family(socket: &mut Socket, filter: &Filter, family: u8) -> Result<Vec<Flow>, netlink::Error> {
     let mut request = Messages::default();
-    request.push(kind(GET), REQUEST | DUMP, &header(filter.family()), |a| {
+    request.push(kind(GET), REQUEST | DUMP, &header(family), |a| {
         let (original, reply) = (filter.original.flags(), filter.reply.flags());
         if original | reply == 0 {
             return;

@@ -112,10 +112,13 @@ impl Parts {
         self.source.or(self.destination)
     }
 
+    /// What the kernel is asked to look at. Not at addresses of IPv6, of which it takes those that differ
+    /// (net/netfilter/nf_conntrack_netlink.c `ctnetlink_filter_match_tuple`, seen in Linux 6.18).
     pub(super) fn flags(&self) -> u32 {
         let bit = |known: bool, bit: u32| if known { bit } else { 0 };
-        bit(self.source.is_some(), flag::SOURCE)
-            | bit(self.destination.is_some(), flag::DESTINATION)
+        let asked = |address: Option<IpAddr>| address.is_some_and(|a| a.is_ipv4());
+        bit(asked(self.source), flag::SOURCE)
+            | bit(asked(self.destination), flag::DESTINATION)
             | bit(self.protocol.is_some(), flag::PROTOCOL)
             | bit(self.source_port.is_some(), flag::SOURCE_PORT)
             | bit(self.destination_port.is_some(), flag::DESTINATION_PORT)

@@ -21,17 +21,14 @@ impl Linux {
         for stale in stale {
             if let Stale::Unled { ipv4, protocol, at, ports } = stale {
                 let original = Parts { protocol: Some(*protocol), destination: *at, ..Parts::default() };
-                let found = self.flows(&Filter { original, ..Filter::default() })?;
+                let found = self.flows(&Filter { original, ipv4: Some(*ipv4), ..Filter::default() })?;
                 let own = match &mut own {
                     Some(own) => own,
                     none => none.insert(self.own_addresses()?),
                 };
                 flows.extend(found.into_iter().filter(|flow| {
                     let to = flow.original.destination;
-                    to.is_ipv4() == *ipv4
-                        && ports.contains(&flow.original.ports.1)
-                        && !flow.is_led_elsewhere()
-                        && own.contains(&to)
+                    ports.contains(&flow.original.ports.1) && !flow.is_led_elsewhere() && own.contains(&to)
                 }));
             }
         }
