@@ -24,6 +24,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The agent's socket; default: `agent.sock` in `run_dir`.
     pub socket: Option<PathBuf>,
+    /// A file (JSON) that says which hosts and networks there are in the cluster; followed when it changes.
+    pub cluster_file: Option<PathBuf>,
     /// Whether a network called `default` is made when there is none.
     pub default_network: bool,
     /// Whether published ports answer at 127.0.0.1 and ::1 of this host, too. That takes programs (BPF) at the
@@ -44,6 +46,7 @@ impl Default for Config {
             state_dir: "/var/lib/weft".into(),
             run_dir: "/run/weft".into(),
             socket: None,
+            cluster_file: None,
             default_network: true,
             publish_on_loopback: true,
             cgroup: None,

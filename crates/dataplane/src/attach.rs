@@ -1,4 +1,4 @@
-//! A workload's wire: the host's end, the way to it, its guard, and the inside.
+//! A workload's wire: the host's end, the way to it, its limits, its guard, and the inside.
 
 use ipnet::IpNet;
 use weft_kernel::ours::{wire_alias, wire_group};
@@ -6,7 +6,7 @@ use weft_kernel::state::{Inside, InsideRoute, Kind, Link, Route, Sysctl};
 use weft_model::{IfName, Mode};
 use weft_plan::WorkloadPlan;
 
-use crate::{Wanted, Wire, loopback, network, nft};
+use crate::{Wanted, Wire, bandwidth, loopback, network, nft};
 
 /// Adds a workload's wire.
 pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
@@ -31,10 +31,11 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
         for address in workload.addresses.iter().map(IpNet::addr) {
             state.neighbours.insert((host_end.clone(), address), workload.mac);
             let source = workload.host_sources.iter().find(|s| s.is_ipv4() == address.is_ipv4());
-            let route = Route { device: host_end.clone(), source: source.copied() };
+            let route = Route::on_link(host_end.clone(), source.copied());
             state.routes.insert(IpNet::from(address), route);
         }
     }
+    bandwidth::render(workload, state);
     nft::guard(workload, &mut state.tables);
     nft::ports(workload, &mut state.tables);
     loopback::render(workload, state);

@@ -4,10 +4,13 @@
 //! `render` and `steps` are pure. Nothing here remembers anything: a restart is a read and a diff.
 
 pub mod attach;
+pub mod bandwidth;
 mod flows;
 pub mod loopback;
 pub mod network;
 pub mod nft;
+pub mod overlay;
+pub mod peer;
 mod steps;
 mod sync;
 
@@ -18,6 +21,7 @@ use weft_kernel::state::{Inside, Sysctl};
 use weft_model::IfName;
 use weft_plan::Plan;
 
+pub use peer::render_peers;
 pub use steps::steps;
 pub use sync::{Report, SyncError, sync};
 
@@ -56,6 +60,10 @@ pub fn render(plan: &Plan) -> Wanted {
     wanted.state.tables = nft::ruleset(plan);
     for network in plan.networks.values() {
         network::render(network, &mut wanted.state);
+        overlay::render(network, &mut wanted.state);
+    }
+    for peer in plan.peers.values() {
+        peer::render(peer, &mut wanted.state);
     }
     for workload in plan.workloads.values() {
         attach::render(workload, &mut wanted);

@@ -13,6 +13,7 @@ mod arp;
 mod bridge;
 mod guard;
 mod inet;
+mod overlay;
 pub(crate) mod ports;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
@@ -20,6 +21,7 @@ use weft_plan::Plan;
 
 pub(crate) use guard::guarded_address;
 pub use guard::{guard, guarded};
+pub use overlay::peer;
 pub use ports::{is_of_ports, ports, published_to};
 
 fn name(family: Family) -> TableName {
@@ -38,6 +40,14 @@ pub fn ruleset(plan: &Plan) -> Tables {
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
     tables
+}
+
+/// The table with nothing but the declarations of the sets that other hosts have elements in.
+#[must_use]
+pub(crate) fn peer_declarations() -> Tables {
+    let sets = overlay::declarations().map(|(set, declared)| (set.to_owned(), declared.empty()));
+    let table = Table { sets: sets.collect(), ..Table::default() };
+    Tables::from([(name(Family::Inet), table)])
 }
 
 /// The tables with nothing but the declarations of the sets that workloads have elements in.

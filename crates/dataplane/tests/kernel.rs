@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use weft_dataplane::{Wanted, render, steps, sync};
 use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux};
-use weft_model::{Mode, Network, NetworkId, Node, NodeName, Owner, Phase, Workload, World};
+use weft_model::{Bandwidth, Here, Mode, Network, NetworkId, Node, Owner, Phase, Workload, World};
 
-fn here() -> NodeName {
-    "here".parse().unwrap()
+fn here() -> Here {
+    Here::new("here".parse().unwrap())
 }
 
 fn network(name: &str, id: u16, mode: Mode) -> Network {
@@ -22,6 +22,8 @@ fn network(name: &str, id: u16, mode: Mode) -> Network {
         ipv6: Some(format!("fd77:0:0:{id}::/64").parse().unwrap()),
         mtu: None,
         masquerade: true,
+        vni: None,
+        encapsulation: weft_model::Encapsulation::Auto,
     }
 }
 
@@ -48,8 +50,27 @@ fn workload(network: &Network, number: u8, netns: &Netns) -> Workload {
         ],
         default_route: number == 0,
         pod: None,
-        profile: weft_model::Profile::default(),
+        profile: weft_model::Profile {
+            bandwidth: bandwidth(number),
+            ports: ports(number),
+            ..Default::default()
+        },
     }
+}
+
+fn ports(number: u8) -> Vec<weft_model::PortMapping> {
+    let all = [
+        format!("80{number}0-80{number}9:80-89"),
+        format!("192.0.2.{number}:53:53/udp"),
+        format!("9{number}:9/sctp"),
+    ];
+    all.iter().map(|port| port.parse().unwrap()).collect()
+}
+
+/// One workload slow and with bursts of its own, the other one faster than 32 bits of bytes.
+fn bandwidth(number: u8) -> Bandwidth {
+    let text = if number == 0 { "10M:1M/128k" } else { "40G/1.5G:100M" };
+    text.parse().unwrap()
 }
 
 fn raw(netns: &Netns) -> i32 {
@@ -58,11 +79,11 @@ fn raw(netns: &Netns) -> i32 {
 }
 
 fn world(netns: &Netns) -> World {
-    let node = Node { mtu: 1400, learning_links: [].into(), block_metadata: true };
+    let node = Node::alone(1400);
     let networks = [network("routed", 1, Mode::Routed), network("bridged", 2, Mode::Bridge)];
     let workloads = [workload(&networks[0], 0, netns), workload(&networks[1], 1, netns)];
     World {
-        nodes: BTreeMap::from([(here(), node)]),
+        nodes: BTreeMap::from([(here().name, node)]),
         networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),
         workloads: workloads.into_iter().map(|w| (w.id.clone(), w)).collect(),
     }
@@ -74,7 +95,9 @@ fn what_is_applied_is_read_back_and_what_is_removed_is_gone() {
     host.run(|| {
         let mut kernel = Linux::open().unwrap();
         let before = kernel.read(&[]).unwrap();
-        let wanted = render(&weft_plan::plan(&world(&inside), &here()));
+        let mut wanted = render(&weft_plan::plan(&world(&inside), &here()));
+        // Programs at a control group are for whole programs to test (tests/tests/ports_loopback.rs).
+        wanted.state.loopback = None;
 
         let report = sync(&mut kernel, &wanted).unwrap();
         assert!(report.refused.is_empty(), "{:#?}", report.refused);
@@ -86,6 +109,9 @@ fn what_is_applied_is_read_back_and_what_is_removed_is_gone() {
         assert_eq!(found.routes, wanted.state.routes);
         assert_eq!(found.neighbours, wanted.state.neighbours);
         assert_eq!(found.sysctls, wanted.state.sysctls);
+        assert_eq!((found.shapes.len(), found.detours.len()), (4, 2));
+        assert_eq!(found.shapes, wanted.state.shapes);
+        assert_eq!(found.detours, wanted.state.detours);
         for wire in wanted.wires.values() {
             assert_eq!(weft_kernel::linux::check(&wire.inside).unwrap(), Vec::<String>::new());
         }

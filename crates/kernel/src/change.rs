@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use weft_model::{IfName, Mac};
 
 use crate::nft;
-use crate::state::{Inside, Link, LocalPort, Route, State, Sysctl};
+use crate::state::{Inside, Link, LocalPort, Route, Shape, State, Sysctl};
 use crate::{loopback, netlink, netns};
 
 /// A change. Variants are declared in the order in which they are safe: what others need comes
@@ -25,12 +25,18 @@ pub enum Change {
     InstallRules(Vec<nft::Op>),
     /// Makes a bridge, down.
     CreateBridge(IfName, Link),
+    /// Makes the detour of a wire, down.
+    CreateIfb(IfName, Link),
+    /// Makes a tunnel's end, down.
+    CreateTunnel(IfName, Link),
     /// Makes a wire: both ends down, the inner one born in the workload's namespace.
     CreateWire(IfName, Link, Box<Inside>),
     /// Writes a setting of one interface.
     SetLinkSysctl(Sysctl, String),
     /// Takes a link out of the bridge that somebody has put it into.
     Release(IfName),
+    /// Sets the largest packet of a wire's inner end, before that of the host's end.
+    Refit(IfName, Box<Inside>, u32),
     /// Makes an existing link as described (address, MTU, group, bridge, up or down).
     SetLink(IfName, Link),
     /// Has a bridge give a port back what came from it, or not.
@@ -39,8 +45,14 @@ pub enum Change {
     AddAddress(IfName, IpNet),
     /// Sets a permanent neighbour.
     SetNeighbour(IfName, IpAddr, Mac),
+    /// Says to which host a tunnel sends what is for an Ethernet address.
+    SetForwarding(IfName, Mac, IpAddr),
     /// Sets a route.
     SetRoute(IpNet, Route),
+    /// Limits what leaves by an interface.
+    SetShape(IfName, Shape),
+    /// Sends what arrives by the first interface through the second.
+    SetDetour(IfName, IfName),
     /// Settings, addresses, neighbours and routes inside a namespace, then up; the loopback too.
     Configure(IfName, Box<Inside>),
     /// Puts the programs at the sockets of the host's processes in place; they do nothing yet.
@@ -53,10 +65,16 @@ pub enum Change {
     UnsetLocalPorts(BTreeSet<LocalPort>),
     /// Deletes a route.
     DeleteRoute(IpNet, Route),
+    /// Forgets to which host a tunnel sends.
+    DeleteForwarding(IfName, Mac),
     /// Deletes a neighbour.
     DeleteNeighbour(IfName, IpAddr),
     /// Takes an address away.
     DeleteAddress(IfName, IpNet),
+    /// Ends a detour.
+    DeleteDetour(IfName, IfName),
+    /// Ends a limit.
+    DeleteShape(IfName, Shape),
     /// Takes a link down and marks it as [`crate::ours::REAPED`]; [`reap`](crate::linux::Linux::reap) deletes it.
     Retire(IfName),
     /// Deletes a link at once.
@@ -87,6 +105,9 @@ pub enum Stale {
     },
 }
 
+/// The rank from which on something is taken away.
+const FIRST_REMOVAL: u8 = 21;
+
 impl Change {
     /// Its place in the order of declaration.
     #[must_use]
@@ -95,34 +116,43 @@ impl Change {
             Change::SetSysctl(..) => 0,
             Change::InstallRules(..) => 1,
             Change::CreateBridge(..) => 2,
-            Change::CreateWire(..) => 3,
-            Change::SetLinkSysctl(..) => 4,
-            Change::Release(..) => 5,
-            Change::SetLink(..) => 6,
-            Change::SetHairpin(..) => 7,
-            Change::AddAddress(..) => 8,
-            Change::SetNeighbour(..) => 9,
-            Change::SetRoute(..) => 10,
-            Change::Configure(..) => 11,
-            Change::InstallLoopback => 12,
-            Change::SetLocalPorts(..) => 13,
-            Change::Finish(..) => 14,
-            Change::UnsetLocalPorts(..) => 15,
-            Change::DeleteRoute(..) => 16,
-            Change::DeleteNeighbour(..) => 17,
-            Change::DeleteAddress(..) => 18,
-            Change::Retire(..) => 19,
-            Change::DeleteLink(..) => 20,
-            Change::RemoveRules(..) => 21,
-            Change::RemoveLoopback => 22,
-            Change::ForgetFlows(..) => 23,
+            Change::CreateIfb(..) => 3,
+            Change::CreateTunnel(..) => 4,
+            Change::CreateWire(..) => 5,
+            Change::SetLinkSysctl(..) => 6,
+            Change::Release(..) => 7,
+            Change::Refit(..) => 8,
+            Change::SetLink(..) => 9,
+            Change::SetHairpin(..) => 10,
+            Change::AddAddress(..) => 11,
+            Change::SetNeighbour(..) => 12,
+            Change::SetForwarding(..) => 13,
+            Change::SetRoute(..) => 14,
+            Change::SetShape(..) => 15,
+            Change::SetDetour(..) => 16,
+            Change::Configure(..) => 17,
+            Change::InstallLoopback => 18,
+            Change::SetLocalPorts(..) => 19,
+            Change::Finish(..) => 20,
+            Change::UnsetLocalPorts(..) => FIRST_REMOVAL,
+            Change::DeleteRoute(..) => FIRST_REMOVAL + 1,
+            Change::DeleteForwarding(..) => FIRST_REMOVAL + 2,
+            Change::DeleteNeighbour(..) => FIRST_REMOVAL + 3,
+            Change::DeleteAddress(..) => FIRST_REMOVAL + 4,
+            Change::DeleteDetour(..) => FIRST_REMOVAL + 5,
+            Change::DeleteShape(..) => FIRST_REMOVAL + 6,
+            Change::Retire(..) => FIRST_REMOVAL + 7,
+            Change::DeleteLink(..) => FIRST_REMOVAL + 8,
+            Change::RemoveRules(..) => FIRST_REMOVAL + 9,
+            Change::RemoveLoopback => FIRST_REMOVAL + 10,
+            Change::ForgetFlows(..) => FIRST_REMOVAL + 11,
         }
     }
 
     /// Whether it takes something away that is already gone when its interface is.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        self.rank() >= 15
+        self.rank() >= FIRST_REMOVAL
     }
 }
 

@@ -56,6 +56,9 @@ impl FakeKernel {
     pub fn remove_link(&mut self, name: &IfName) {
         self.host.links.remove(name);
         self.strip(name);
+        self.host.shapes.remove(name);
+        self.host.detours.retain(|from, by| from != name && by != name);
+        self.forget_forwarding(name);
         self.host.addresses.retain(|(n, _)| n != name);
         self.host.sysctls.retain(|key, _| key.link() != Some(name.as_str()));
         for link in self.host.links.values_mut().filter(|l| l.master.as_ref() == Some(name)) {
@@ -72,6 +75,11 @@ impl FakeKernel {
     fn strip(&mut self, name: &IfName) {
         self.host.routes.retain(|_, route| route.device != *name);
         self.host.neighbours.retain(|(n, _), _| n != name);
+    }
+
+    /// A link that goes takes its forwarding entries along; one that goes down keeps them.
+    fn forget_forwarding(&mut self, name: &IfName) {
+        self.host.forwarding.retain(|(n, _), _| n != name);
     }
 
     fn one(&mut self, change: &Change) -> Result<(), Cause> {
@@ -92,7 +100,9 @@ impl FakeKernel {
             Change::InstallRules(ops) | Change::RemoveRules(ops) => {
                 nft::fake::apply(&mut self.host.tables, ops).map_err(|(_, errno)| refused(errno))?;
             }
-            Change::CreateBridge(name, link) => {
+            Change::CreateBridge(name, link)
+            | Change::CreateIfb(name, link)
+            | Change::CreateTunnel(name, link) => {
                 self.absent(name)?;
                 let born = Link { up: false, hairpin: false, alias: None, ..link.clone() };
                 self.host.links.insert(name.clone(), born);
@@ -101,6 +111,13 @@ impl FakeKernel {
             Change::Release(name) => {
                 self.present(name)?;
                 self.host.links.entry(name.clone()).and_modify(|l| l.master = None);
+            }
+            Change::Refit(name, inside, _) => {
+                self.present(name)?;
+                let namespace = self.namespaces.get(&inside.netns.path);
+                if !namespace.is_some_and(|n| n.contains_key(&inside.ifname)) {
+                    return Err(Cause::NoLink(inside.ifname.clone()));
+                }
             }
             Change::SetLink(name, link) => {
                 self.present(name)?;
@@ -113,7 +130,7 @@ impl FakeKernel {
                 let before = self.host.links.get(name).cloned();
                 let (alias, master, hairpin) =
                     before.map(|l| (l.alias, l.master, l.hairpin)).unwrap_or_default();
-                let alias = if link.kind == Kind::Bridge { link.alias.clone() } else { alias };
+                let alias = if link.kind == Kind::Wire { alias } else { link.alias.clone() };
                 // Linux too leaves a link in its bridge where no other is named.
                 let master = link.master.clone().or(master);
                 self.host.links.insert(name.clone(), Link { alias, master, hairpin, ..link.clone() });
@@ -129,6 +146,13 @@ impl FakeKernel {
             Change::SetNeighbour(name, address, mac) => {
                 self.up(name)?;
                 self.host.neighbours.insert((name.clone(), *address), *mac);
+            }
+            Change::SetForwarding(name, mac, to) => {
+                self.present(name)?;
+                self.host.forwarding.insert((name.clone(), *mac), *to);
+            }
+            Change::DeleteForwarding(name, mac) => {
+                self.host.forwarding.remove(&(name.clone(), *mac));
             }
             Change::SetRoute(to, route) => {
                 self.up(&route.device)?;
@@ -163,6 +187,21 @@ impl FakeKernel {
             }
             Change::DeleteNeighbour(name, address) => {
                 self.host.neighbours.remove(&(name.clone(), *address));
+            }
+            Change::SetShape(name, shape) => {
+                self.present(name)?;
+                self.host.shapes.insert(name.clone(), *shape);
+            }
+            Change::SetDetour(name, by) => {
+                self.present(name)?;
+                self.present(by)?;
+                self.host.detours.insert(name.clone(), by.clone());
+            }
+            Change::DeleteDetour(name, _) => {
+                self.host.detours.remove(name);
+            }
+            Change::DeleteShape(name, _) => {
+                self.host.shapes.remove(name);
             }
             Change::DeleteAddress(name, address) => {
                 self.host.addresses.remove(&(name.clone(), *address));
@@ -233,6 +272,9 @@ impl Kernel for FakeKernel {
         let ours = &state.links;
         state.addresses.retain(|(name, _)| ours.contains_key(name));
         state.neighbours.retain(|(name, _), _| ours.contains_key(name));
+        state.shapes.retain(|name, _| ours.contains_key(name));
+        state.detours.retain(|name, _| ours.contains_key(name));
+        state.forwarding.retain(|(name, _), _| ours.contains_key(name));
         state.sysctls.retain(|key, _| sysctls.contains(key));
         state.tables.retain(|name, _| tables().contains(name));
         Ok(state)

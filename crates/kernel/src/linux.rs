@@ -2,12 +2,14 @@
 //!
 //! Consecutive changes of links, addresses, neighbours and routes travel in one message.
 
+mod bandwidth;
 mod cut;
 mod flows;
 mod inside;
 mod read;
 mod reap;
 mod wire;
+mod withdraw;
 
 pub use cut::cut_wire;
 pub use inside::check;
@@ -15,8 +17,8 @@ pub use reap::Reaped;
 
 use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::{self, Family, Messages, Socket};
-use crate::ours::{REAPED, ROUTE_PROTOCOL};
-use crate::rtnl::{address, link, neighbour, route};
+use crate::ours::{DETOUR_PREFERENCE, REAPED, ROUTE_PROTOCOL, SHAPE_HANDLE};
+use crate::rtnl::{address, filter, link, neighbour, qdisc, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
 use crate::{loopback, netns, nft, sysctl};
 use ipnet::IpNet;
@@ -95,20 +97,25 @@ impl Linux {
             }
             Change::SetLink(name, wanted) => {
                 let master = wanted.master.as_ref().map(&mut index).transpose()?;
-                let mac = Some(wanted.mac);
+                // An ifb's address is the one it was born with (drivers/net/ifb.c).
+                let mac = Some(wanted.mac).filter(|_| wanted.kind != Kind::Ifb);
                 let up = Some(wanted.up);
                 let (mtu, group) = (Some(wanted.mtu), Some(wanted.group));
-                let alias = wanted.alias.as_deref().filter(|_| wanted.kind == Kind::Bridge);
+                let alias = wanted.alias.as_deref().filter(|_| wanted.kind != Kind::Wire);
                 link::change(messages, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
             Change::SetHairpin(name, on) => link::set_hairpin(messages, index(name)?, *on),
             Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
             Change::SetNeighbour(name, ip, mac) => neighbour::set(messages, index(name)?, *ip, *mac),
+            Change::SetForwarding(name, mac, to) => neighbour::forward(messages, index(name)?, *mac, *to),
+            Change::DeleteForwarding(name, mac) => neighbour::forward_no_more(messages, index(name)?, *mac),
             Change::SetRoute(to, via) => route::set(messages, &described(*to, via, index(&via.device)?)),
             Change::DeleteRoute(to, via) => {
                 route::delete(messages, &described(*to, via, index(&via.device)?));
             }
             Change::DeleteNeighbour(name, ip) => neighbour::delete(messages, index(name)?, *ip),
+            Change::DeleteShape(name, _) => qdisc::delete(messages, index(name)?, SHAPE_HANDLE),
+            Change::DeleteDetour(name, _) => filter::delete(messages, index(name)?, DETOUR_PREFERENCE),
             Change::DeleteAddress(name, from) => address::delete(messages, index(name)?, *from),
             Change::Retire(name) => {
                 let (up, group) = (Some(false), Some(REAPED));
@@ -128,6 +135,11 @@ impl Linux {
                 .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
+            Change::CreateIfb(name, wanted) => self.create_ifb(name, wanted),
+            Change::SetShape(name, shape) => self.set_shape(name, shape),
+            Change::SetDetour(name, by) => self.set_detour(name, by),
+            Change::CreateTunnel(name, wanted) => self.create_tunnel(name, wanted),
+            Change::Refit(name, inside, mtu) => inside::refit(index(name)?, inside, *mtu),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
             Change::Configure(name, inside) => inside::configure(index(name)?, inside),
             Change::Finish(name, alias) => self.finish(name, alias),
@@ -146,6 +158,13 @@ impl Linux {
     fn create_bridge(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
         let mut messages = Messages::default();
         link::create_bridge(&mut messages, name, wanted.mac, wanted.mtu, wanted.group);
+        self.only(&messages)
+    }
+
+    fn create_tunnel(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
+        let Kind::Tunnel { vni, local } = wanted.kind else { return Ok(()) };
+        let mut messages = Messages::default();
+        link::create_tunnel(&mut messages, name, (wanted.mac, wanted.mtu, wanted.group), (vni, local));
         self.only(&messages)
     }
 
@@ -213,7 +232,8 @@ impl Kernel for Linux {
 }
 
 fn first_command(change: &Change) -> String {
-    change.commands().into_iter().next().unwrap_or_default()
+    // Not one that may fail: it is not the one that did.
+    change.commands().into_iter().find(|c| !c.ends_with("|| true")).unwrap_or_default()
 }
 
 /// Changes that only add a message to the batch.
@@ -225,7 +245,12 @@ fn batches(change: &Change) -> bool {
             | Change::InstallRules(..)
             | Change::RemoveRules(..)
             | Change::CreateBridge(..)
+            | Change::CreateTunnel(..)
+            | Change::Refit(..)
             | Change::CreateWire(..)
+            | Change::CreateIfb(..)
+            | Change::SetShape(..)
+            | Change::SetDetour(..)
             | Change::Configure(..)
             | Change::Finish(..)
             | Change::InstallLoopback
@@ -268,10 +293,10 @@ fn described(destination: IpNet, wanted: &Route, index: u32) -> route::Described
     route::Described {
         destination,
         index,
-        gateway: None,
+        gateway: wanted.gateway,
         source: wanted.source,
         protocol: ROUTE_PROTOCOL,
-        mtu: None,
+        mtu: wanted.mtu,
         metric: None,
     }
 }

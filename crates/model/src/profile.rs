@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bandwidth::Bandwidth;
 use crate::ports::PortMapping;
 
 /// What a workload is and wants beyond an address.
@@ -16,6 +17,9 @@ pub struct Profile {
     /// Ports of the host that lead to it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
+    /// How much may flow to it and from it.
+    #[serde(skip_serializing_if = "Bandwidth::is_unlimited")]
+    pub bandwidth: Bandwidth,
 }
 
 impl Profile {

@@ -54,6 +54,9 @@ fn describe(change: &Change) -> String {
         Change::SetRoute(..) => "the host lacks the route",
         Change::SetHairpin(..) => "the workload cannot reach itself by a port of the host",
         Change::InstallLoopback | Change::SetLocalPorts(_) => "ports of 127.0.0.1 and ::1 do not lead to it",
+        Change::SetShape(..) | Change::SetDetour(..) | Change::CreateIfb(..) => {
+            "a limit of bandwidth is not in force"
+        }
         Change::SetSysctl(..) | Change::SetLinkSysctl(..) => "a setting was changed",
         _ => "the kernel differs",
     };

@@ -232,6 +232,8 @@ mod tests {
             ipv6: ipv6.map(|n| n.parse().unwrap()),
             mtu: None,
             masquerade: true,
+            vni: None,
+            encapsulation: Default::default(),
         };
         let v4 = network(Some("10.0.0.0/24"), None);
         let dual = network(Some("10.0.0.0/24"), Some("fd00::/64"));

@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux, ReadError, State};
-use weft_model::{AttachmentId, Network, Node, Owner, Phase, PortMapping, Protocol, Workload, World};
-use weft_plan::address::Addresses;
+use weft_model::{AttachmentId, Here, Network, Node, Owner, Phase, PortMapping, Protocol, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
@@ -47,13 +46,13 @@ impl Engine {
         let found = kernel.read(&[]).map_err(StartError::Read)?;
         let facts = host::facts().map_err(StartError::Kernel)?;
 
-        let here = config.node();
-        let node = Node {
-            mtu: facts.mtu,
+        let here = Here {
+            name: config.node(),
             learning_links: facts.learning_links,
             block_metadata: config.block_metadata,
+            uplink: None,
         };
-        let world = World { nodes: [(here.clone(), node)].into(), ..World::default() };
+        let world = World { nodes: [(here.name.clone(), Node::alone(facts.mtu))].into(), ..World::default() };
         let mut engine = Engine {
             here,
             world,
@@ -71,6 +70,9 @@ impl Engine {
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
+            strange: Vec::new(),
+            cluster_record: config.run_dir.join("cluster.json"),
+            unwritten_cluster: None,
         };
         for condition in [&opened.declared, &opened.attachments] {
             match condition {
@@ -90,6 +92,7 @@ impl Engine {
             );
         }
         engine.adopt_networks(&loaded, &found);
+        engine.recall_cluster();
         engine.adopt_workloads(loaded, &found);
         Ok(engine)
     }
@@ -113,9 +116,10 @@ impl Engine {
         {
             tracing::warn!(%error, "failed to record networks taken from the kernel");
         }
-        let pools = |n: &Network| (n.name.clone(), Addresses::new(n));
-        self.addresses = self.world.networks.values().map(pools).collect();
         self.replan();
+        let pools = |n: &Network| (n.name.clone(), self.pools(n));
+        let addresses = self.world.networks.values().map(pools).collect();
+        self.addresses = addresses;
     }
 
     /// Attachments as recorded, if they were finished; and finished wires whose record was lost.
@@ -214,7 +218,7 @@ fn named_namespaces() -> BTreeMap<u64, PathBuf> {
     entries.filter_map(|e| Some((Netns::open(&e.path()).ok()?.inode(), e.path()))).collect()
 }
 
-/// A record from what the kernel shows: the alias names the attachment, the guard its addresses.
+/// A record from what the kernel shows: the alias names the attachment, the guard its addresses, queues its limits.
 fn rebuild(
     id: &AttachmentId,
     host_end: &weft_model::IfName,
@@ -228,7 +232,6 @@ fn rebuild(
     let guarded = weft_dataplane::nft::guarded(&found.tables, host_end);
     let (mac, _) = guarded.first()?;
     let addresses: Vec<_> = guarded.iter().map(|(_, address)| *address).collect();
-    let profile = weft_model::Profile { ports: published_to(found, &addresses), ..Default::default() };
     let with_prefix = |address: &IpAddr| {
         network
             .subnets()
@@ -246,7 +249,11 @@ fn rebuild(
         addresses: guarded.iter().filter_map(|(_, address)| with_prefix(address)).collect(),
         default_route: true,
         pod: None,
-        profile,
+        profile: weft_model::Profile {
+            ports: published_to(found, &addresses),
+            bandwidth: weft_dataplane::bandwidth::limits(found, host_end),
+            ..weft_model::Profile::default()
+        },
     })
 }
 

@@ -5,9 +5,9 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use weft_model::{AddressRange, Mac, PortMapping};
+use weft_model::{AddressRange, Bandwidth, Mac, PortMapping};
 
-use super::{ConfError, ports};
+use super::{ConfError, bandwidth, ports};
 use crate::args;
 use crate::field::{Field, FieldError, Object};
 use crate::result::Dns;
@@ -25,6 +25,8 @@ pub struct RuntimeConfig {
     pub dns: Dns,
     /// Ports of the host that lead to it.
     pub ports: Vec<PortMapping>,
+    /// How much may flow.
+    pub bandwidth: Bandwidth,
 }
 
 impl RuntimeConfig {
@@ -41,6 +43,7 @@ impl RuntimeConfig {
                 "mac" => wishes.mac = Some(field.parse("an Ethernet address of one interface")?),
                 "dns" => wishes.dns = Dns::parse(&field)?,
                 "portMappings" => wishes.ports = ports::parse(&field)?,
+                "bandwidth" => wishes.bandwidth = bandwidth::parse(&field)?,
                 _ if asks_nothing(field.value) => {}
                 _ => return Err(unsupported(&runtime, key)),
             }
@@ -94,10 +97,7 @@ fn subnet(object: &Object<'_>) -> Result<ipnet::IpNet, FieldError> {
 }
 
 fn unsupported(runtime: &Object<'_>, key: &str) -> ConfError {
-    let hint = match key {
-        "bandwidth" => "limits come with the next release; until then add the plugin bandwidth to the chain",
-        _ => "remove it from the configuration's 'capabilities'",
-    };
+    let hint = "remove it from the configuration's 'capabilities'";
     ConfError::Unsupported { key: runtime.path(key), hint }
 }
 

@@ -63,7 +63,7 @@ fn the_agent_is_asked_for_what_the_runtime_wants() {
                 {"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "hostIP": "192.0.2.1"},
                 {"hostPort": 9000, "containerPort": 90, "protocol": "sctp", "hostIP": "::", "range": 3}
             ],
-            "bandwidth": {"ingressRate": 0, "egressRate": 0}
+            "bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 2_147_483_647, "egressRate": 0, "egressBurst": 0}
         },
         "args": {"cni": {"ips": ["10.88.0.7"], "labels": [{"key": "a", "value": "b"}]}, "other": 1},
         "cni.dev/new-key": {"a": 1}
@@ -81,6 +81,7 @@ fn the_agent_is_asked_for_what_the_runtime_wants() {
     assert_eq!(attach.pod, Some(pod));
     let ports: Vec<_> = attach.profile.ports.iter().map(ToString::to_string).collect();
     assert_eq!(ports, ["8080:80/tcp", "192.0.2.1:53:5353/udp", "[::]:9000-9002:90-92/sctp"]);
+    assert_eq!(attach.profile.bandwidth.to_string(), "8M/-");
     assert!(attach.assigned.is_empty() && !attach.explain && attach.host_ifname.is_none());
 }
 
@@ -275,16 +276,31 @@ fn a_namespace_that_is_none_or_the_hosts_is_refused() {
 }
 
 #[test]
+fn rates_that_cannot_be_are_refused_before_anybody_is_asked() {
+    let scene = Scene::new();
+    let agent = scene.agent();
+    for (value, why) in [
+        (json!({"ingressRate": 0}), "0 would let nothing through"),
+        (json!({"egressRate": 0, "egressBurst": 1000}), "a rate of 0 would let nothing through"),
+        (json!({"ingressRate": 1_000_000_000_000_000_000_u64}), "too high: the highest rate is 1T"),
+        (json!({"egressRate": 1000}), "too low: the lowest rate is 128k"),
+    ] {
+        let conf = scene.conf(json!({"runtimeConfig": {"bandwidth": value}}));
+        let (code, msg) = scene.call("ADD", &conf).error();
+        assert_eq!(code, 7, "{msg}");
+        assert!(msg.contains("'runtimeConfig.bandwidth.") && msg.contains(why), "{msg}");
+    }
+    assert!(agent.was_left_alone());
+}
+
+#[test]
 fn what_this_release_cannot_do_is_not_passed_over() {
     let scene = Scene::new();
-    for (key, value) in
-        [("bandwidth", json!({"ingressRate": 1000})), ("infinibandGUID", json!("c2:11:22:33:44:55:66:77"))]
-    {
-        let outcome = scene.call("ADD", &scene.conf(json!({"runtimeConfig": {key: value}})));
-        assert_eq!(outcome.code(), 2);
-        assert!(outcome.error().1.contains(&format!("'runtimeConfig.{key}'")), "{outcome:?}");
-        assert!(!outcome.details().is_empty());
-    }
+    let conf = scene.conf(json!({"runtimeConfig": {"infinibandGUID": "c2:11:22:33:44:55:66:77"}}));
+    let outcome = scene.call("ADD", &conf);
+    assert_eq!(outcome.code(), 2);
+    assert!(outcome.error().1.contains("'runtimeConfig.infinibandGUID'"), "{outcome:?}");
+    assert!(!outcome.details().is_empty());
 }
 
 #[test]

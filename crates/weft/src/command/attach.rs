@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use weft_model::api::{Attach, Reply, Request};
-use weft_model::{AttachmentId, ContainerId, IfName, Mac, NetworkName, PortMapping, Profile};
+use weft_model::{AttachmentId, Bandwidth, ContainerId, IfName, Mac, NetworkName, PortMapping, Profile};
 
 use crate::cli::Session;
 use crate::client::unexpected;
@@ -43,6 +43,9 @@ pub(crate) struct Wish {
     /// Publish ports of the host: [HOSTIP:]HOST[-HOST]:CONTAINER[-CONTAINER][/tcp|udp|sctp]; can be repeated
     #[arg(short, long, value_name = "PORTS")]
     publish: Vec<PortMapping>,
+    /// The most that may flow, in bits per second: `100M` both ways, `100M/50M` to and from the workload, `-` for no limit; `100M:1M` names a burst in bits
+    #[arg(long, value_name = "LIMIT")]
+    bandwidth: Option<Bandwidth>,
     /// Only print the commands that would do it; nothing is changed
     #[arg(long)]
     explain: bool,
@@ -71,7 +74,11 @@ pub(crate) fn attach(
         mac: wish.mac,
         host_ifname: wish.peer_name,
         pod: None,
-        profile: Profile { ports: wish.publish, ..Profile::default() },
+        profile: Profile {
+            ports: wish.publish,
+            bandwidth: wish.bandwidth.unwrap_or_default(),
+            ..Profile::default()
+        },
         explain: wish.explain,
     }));
     match session.ask(&request)? {
