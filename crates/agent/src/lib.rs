@@ -12,6 +12,7 @@ mod inventory;
 mod journal;
 mod notify;
 mod peers;
+mod probe;
 mod reaper;
 mod socket;
 mod watch;
@@ -118,6 +119,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
             engine.keep_cluster();
         }
     })?;
+    spawn("probe", here, move |agent| probe::run(&agent))?;
     if let Some(path) = config.cluster_file.clone() {
         spawn("peers", here, move |agent| peers::follow(&agent, &path))?;
     }

@@ -13,6 +13,7 @@ pub mod loopback;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod offload;
 pub mod ours;
 pub mod packet;
 pub mod peer;

@@ -42,6 +42,7 @@ impl Engine {
         fault::point(OPERATION);
         self.retire(changes);
         fault::point(OPERATION);
+        self.end_namespaces();
         Vec::new()
     }
 

@@ -1,5 +1,6 @@
 //! Published ports: what may be asked for, and the loopback's share of it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -175,15 +176,11 @@ fn are_unheld(wanted: &[PortMapping], network: &Network) -> Result<(), Error> {
     let mut known: BTreeMap<Protocol, Vec<Listener>> = BTreeMap::new();
     for mapping in wanted {
         let protocol = mapping.protocol();
-        if !known.contains_key(&protocol) {
-            let all = listeners::listeners(protocol.number());
-            let all = all.map_err(|e| {
-                let why = chain(&e);
-                Error::new(ErrorKind::Kernel, format!("failed to see who listens on this host: {why}"))
-            })?;
-            known.insert(protocol, all);
-        }
-        let Some(holder) = known[&protocol].iter().find(|l| takes_from(l, mapping, network)) else {
+        let listeners = match known.entry(protocol) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(listening(protocol)?),
+        };
+        let Some(holder) = listeners.iter().find(|l| takes_from(l, mapping, network)) else {
             continue;
         };
         let who: Vec<String> = listeners::holders(holder.inode)
@@ -196,6 +193,13 @@ fn are_unheld(wanted: &[PortMapping], network: &Network) -> Result<(), Error> {
             .hint("choose another port of the host, or end that process"));
     }
     Ok(())
+}
+
+fn listening(protocol: Protocol) -> Result<Vec<Listener>, Error> {
+    listeners::listeners(protocol.number()).map_err(|e| {
+        let why = chain(&e);
+        Error::new(ErrorKind::Kernel, format!("failed to see who listens on this host: {why}"))
+    })
 }
 
 /// Whether packets to the listener would go to the workload instead.

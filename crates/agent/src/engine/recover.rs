@@ -70,6 +70,7 @@ impl Engine {
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
+            heard: BTreeMap::new(),
             strange: Vec::new(),
             cluster_record: config.run_dir.join("cluster.json"),
             unwritten_cluster: None,
@@ -90,6 +91,9 @@ impl Engine {
                 why = record.why,
                 "a record makes no sense and is left alone"
             );
+        }
+        for object in loaded.objects.values().cloned() {
+            engine.world.declared.insert(object);
         }
         engine.adopt_networks(&loaded, &found);
         engine.recall_cluster();

@@ -173,6 +173,7 @@ pub(crate) fn status() -> Status {
             ports: Vec::new(),
             bandwidth: "100M/-".parse().unwrap(),
         }],
+        peers: Vec::new(),
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),
     }
