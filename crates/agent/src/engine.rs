@@ -11,15 +11,19 @@ mod events;
 mod network;
 mod object;
 mod peers;
+mod ports;
 mod recover;
 mod report;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use weft_kernel::change::Stale;
+use weft_kernel::loopback::Place;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind};
@@ -50,6 +54,12 @@ pub(crate) struct Engine {
     store: Embedded,
     kernel: Linux,
     reaper: Sender<Retired>,
+    /// Addresses whose connections the reaper has yet to end.
+    leaving: BTreeSet<IpAddr>,
+    /// Where published ports of 127.0.0.1 and ::1 are led elsewhere.
+    loopback: Option<Place>,
+    /// Whether people want that.
+    loopback_wanted: bool,
     /// Where plugins leave word.
     journal: std::path::PathBuf,
     started: Instant,
@@ -142,6 +152,22 @@ impl Engine {
         let Some(workload) = wire.and_then(|id| self.plan.workloads.get(id)) else { return false };
         let tables = weft_dataplane::render_workload(workload).state.tables;
         tables.get(table).and_then(|t| t.sets.get(set)).is_some_and(|s| s.elements.contains_key(key))
+    }
+
+    /// Has the kernel forget the connections of addresses whose holders are gone, but for those that somebody
+    /// has again.
+    pub(crate) fn forget_flows(&mut self, of: Vec<Stale>) -> Option<ChangeError> {
+        let held: BTreeSet<IpAddr> =
+            self.world.workloads.values().flat_map(|w| w.addresses.iter().map(ipnet::IpNet::addr)).collect();
+        let mut of = of;
+        of.retain(|stale| match stale {
+            Stale::Of(address) => self.leaving.remove(address) && !held.contains(address),
+            Stale::Unled { .. } => true,
+        });
+        if of.is_empty() {
+            return None;
+        }
+        self.kernel.apply(&[Change::ForgetFlows(of)]).pop().and_then(Result::err)
     }
 
     /// Computes the plan anew, after a change of more than one workload.

@@ -5,7 +5,7 @@
 //!
 //! | table | sees | holds |
 //! |---|---|---|
-//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, isolation, masquerade |
+//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, isolation, published ports, masquerade |
 //! | `arp weft` | ARP of routed wires | sender guard |
 //! | `bridge weft` | frames from bridge ports | source, ARP and ND guard by port |
 
@@ -14,12 +14,15 @@ mod bridge;
 mod guard;
 mod inet;
 mod overlay;
+pub(crate) mod ports;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
 use weft_plan::Plan;
 
+pub(crate) use guard::guarded_address;
 pub use guard::{guard, guarded};
 pub use overlay::peer;
+pub use ports::{is_of_ports, ports, published_to};
 
 fn name(family: Family) -> TableName {
     TableName::new(family, weft_kernel::ours::TABLE)
@@ -30,7 +33,10 @@ fn name(family: Family) -> TableName {
 pub fn ruleset(plan: &Plan) -> Tables {
     let mut tables = declarations();
     let mut fill = |family, fill: &dyn Fn(&mut Table)| fill(tables.entry(name(family)).or_default());
-    fill(Family::Inet, &|table| inet::fill(plan, table));
+    fill(Family::Inet, &|table| {
+        inet::fill(plan, table);
+        ports::fill(table);
+    });
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
     tables
@@ -52,5 +58,7 @@ pub fn declarations() -> Tables {
         let table: &mut Table = tables.entry(name(family)).or_default();
         table.sets.extend(sets.into_iter().map(|(set, declared)| (set.to_owned(), declared.empty())));
     }
+    let table: &mut Table = tables.entry(name(Family::Inet)).or_default();
+    table.sets.extend(ports::sets().into_iter().map(|(set, declared)| (set.to_owned(), declared.empty())));
     tables
 }

@@ -6,11 +6,15 @@
 pub mod agent;
 pub mod change;
 pub mod device;
+pub mod bpf;
+pub mod conntrack;
 pub mod fake;
 pub mod filter;
 pub mod journal;
 pub mod linux;
 pub mod mount;
+pub mod listeners;
+pub mod loopback;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

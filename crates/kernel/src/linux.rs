@@ -4,10 +4,12 @@
 
 mod bandwidth;
 mod cut;
+mod flows;
 mod inside;
 mod read;
 mod reap;
 mod wire;
+mod withdraw;
 
 pub use cut::cut_wire;
 pub use inside::check;
@@ -18,7 +20,7 @@ use crate::netlink::{self, Family, Messages, Socket};
 use crate::ours::{DETOUR_PREFERENCE, REAPED, ROUTE_PROTOCOL, SHAPE_HANDLE};
 use crate::rtnl::{address, filter, link, neighbour, qdisc, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
-use crate::{netns, nft, sysctl};
+use crate::{loopback, netns, nft, sysctl};
 use ipnet::IpNet;
 use weft_model::IfName;
 
@@ -27,6 +29,7 @@ pub struct Linux {
     route: Socket,
     netfilter: Socket,
     settings: sysctl::Writer,
+    loopback: Option<loopback::Place>,
 }
 
 /// Changes that will travel in one message.
@@ -58,7 +61,18 @@ impl Linux {
             route: Socket::open(Family::Route)?,
             netfilter: Socket::open(Family::Netfilter)?,
             settings: sysctl::Writer::default(),
+            loopback: None,
         })
+    }
+
+    /// The same, which also leads ports of the loopback elsewhere, with programs at that place.
+    #[must_use]
+    pub fn with_loopback(self, place: Option<loopback::Place>) -> Linux {
+        Linux { loopback: place, ..self }
+    }
+
+    fn loopback(&self) -> Result<&loopback::Place, Cause> {
+        self.loopback.as_ref().ok_or_else(|| loopback::Error::Absent.into())
     }
 
     /// The port numbers of the sockets, by which events of our own making are told.
@@ -90,6 +104,7 @@ impl Linux {
                 let alias = wanted.alias.as_deref().filter(|_| wanted.kind != Kind::Wire);
                 link::change(messages, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
+            Change::SetHairpin(name, on) => link::set_hairpin(messages, index(name)?, *on),
             Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
             Change::SetNeighbour(name, ip, mac) => neighbour::set(messages, index(name)?, *ip, *mac),
             Change::SetForwarding(name, mac, to) => neighbour::forward(messages, index(name)?, *mac, *to),
@@ -128,6 +143,14 @@ impl Linux {
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
             Change::Configure(name, inside) => inside::configure(index(name)?, inside),
             Change::Finish(name, alias) => self.finish(name, alias),
+            Change::InstallLoopback => Ok(self.loopback()?.install()?),
+            Change::SetLocalPorts(ports) => Ok(self.loopback()?.set(ports)?),
+            // Where there is no place for programs there are none.
+            Change::UnsetLocalPorts(ports) => {
+                Ok(self.loopback.iter().try_for_each(|place| place.unset(ports))?)
+            }
+            Change::RemoveLoopback => Ok(self.loopback.iter().try_for_each(loopback::Place::remove)?),
+            Change::ForgetFlows(stale) => self.forget(stale),
             _ => Ok(()),
         }
     }
@@ -179,7 +202,7 @@ impl Linux {
 
 impl Kernel for Linux {
     fn read(&mut self, sysctls: &[Sysctl]) -> Result<State, ReadError> {
-        read::state(&mut self.route, &mut self.netfilter, sysctls)
+        read::state(&mut self.route, &mut self.netfilter, self.loopback.as_ref(), sysctls)
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
@@ -230,6 +253,11 @@ fn batches(change: &Change) -> bool {
             | Change::SetDetour(..)
             | Change::Configure(..)
             | Change::Finish(..)
+            | Change::InstallLoopback
+            | Change::SetLocalPorts(..)
+            | Change::UnsetLocalPorts(..)
+            | Change::RemoveLoopback
+            | Change::ForgetFlows(..)
     )
 }
 

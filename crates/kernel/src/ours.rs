@@ -4,6 +4,8 @@
 //! |---|---|
 //! | link | its group: [`GROUP`] in the upper half; set at creation, so there is no moment without it; and a second mark, [`is_our_work`] |
 //! | route | protocol [`ROUTE_PROTOCOL`] |
+//! | hairpin of a bridge's port | it is that of a wire of ours |
+//! | BPF programs and maps | names below weft's folder of the BPF file system, with the number of the network namespace |
 //! | address, permanent neighbour, forwarding entry | it is on a link of ours |
 //! | token bucket | it is on a link of ours and has the handle [`SHAPE_HANDLE`] |
 //! | filter | it is on a link of ours and has the preference [`DETOUR_PREFERENCE`]; the discipline it hangs from is nobody's in particular and stays |

@@ -17,6 +17,7 @@ use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
 use crate::object::{Object, ObjectId};
+use crate::ports::PortMapping;
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
 
@@ -398,6 +399,9 @@ pub struct WorkloadStatus {
     /// `namespace/name` in Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodIdentity>,
+    /// Ports of the host that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
     /// Its limits.
     #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
     pub bandwidth: Bandwidth,
@@ -417,7 +421,7 @@ pub struct Refused {
 /// One kernel object or file of weft's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owned {
-    /// `link`, `address`, `route`, `neighbour`, `limit`, `detour`, `nftables`, `sysctl`, `file`.
+    /// `link`, `address`, `route`, `neighbour`, `limit`, `detour`, `nftables`, `bpf`, `sysctl`, `file`.
     pub kind: String,
     /// The object, as the command that lists it would show it.
     pub object: String,

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod network;
 pub mod overlay;
 pub mod peer;
+pub mod ports;
 
 use std::collections::BTreeMap;
 

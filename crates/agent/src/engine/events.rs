@@ -146,7 +146,9 @@ fn name(index: u32) -> Option<IfName> {
 }
 
 fn is_as_wanted(wanted: &Link, found: &link::Described) -> bool {
-    let Link { kind: _, mac, mtu, group, up, master, alias } = wanted;
-    (Some(*mac), *mtu, *group, *up, alias) == (found.mac, found.mtu, found.group, found.up, &found.alias)
+    let Link { kind: _, mac, mtu, group, up, master, hairpin, alias } = wanted;
+    *hairpin == found.hairpin
+        && (Some(*mac), *mtu, *group, *up, alias)
+            == (found.mac, found.mtu, found.group, found.up, &found.alias)
         && *master == found.master.and_then(name)
 }

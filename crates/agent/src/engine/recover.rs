@@ -2,13 +2,14 @@
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux, ReadError, State};
-use weft_model::{AttachmentId, Here, Network, Node, Owner, Phase, Workload, World};
+use weft_model::{AttachmentId, Here, Network, Node, Owner, Phase, PortMapping, Protocol, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
@@ -36,7 +37,8 @@ impl Engine {
     /// # Errors
     /// [`StartError`].
     pub(crate) fn start(config: &Config, reaper: Sender<Retired>) -> Result<Engine, StartError> {
-        let mut kernel = Linux::open().map_err(StartError::Kernel)?;
+        let loopback = config.loopback();
+        let mut kernel = Linux::open().map_err(StartError::Kernel)?.with_loopback(loopback.clone());
         let paths =
             weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
         let (mut store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
@@ -62,6 +64,9 @@ impl Engine {
             store,
             kernel,
             reaper,
+            leaving: BTreeSet::new(),
+            loopback,
+            loopback_wanted: config.publish_on_loopback,
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
@@ -230,7 +235,8 @@ fn rebuild(
     let network = world.networks.get(&id.network)?;
     let guarded = weft_dataplane::nft::guarded(&found.tables, host_end);
     let (mac, _) = guarded.first()?;
-    let with_prefix = |address: &std::net::IpAddr| {
+    let addresses: Vec<_> = guarded.iter().map(|(_, address)| *address).collect();
+    let with_prefix = |address: &IpAddr| {
         network
             .subnets()
             .find(|s| s.contains(address))
@@ -248,8 +254,23 @@ fn rebuild(
         default_route: true,
         pod: None,
         profile: weft_model::Profile {
+            ports: published_to(found, &addresses),
             bandwidth: weft_dataplane::bandwidth::limits(found, host_end),
             ..weft_model::Profile::default()
         },
     })
+}
+
+/// The ports that lead to these addresses, in nftables and at the loopback.
+fn published_to(found: &State, addresses: &[IpAddr]) -> Vec<PortMapping> {
+    let mut all = weft_dataplane::nft::published_to(&found.tables, addresses);
+    let local = found.loopback.iter().flat_map(|l| &l.ports).filter(|(_, to)| addresses.contains(&to.ip()));
+    for (port, to) in local {
+        let (at, host) = (port.at.ip(), (port.at.port(), port.at.port()));
+        let protocol = Protocol::from_number(port.protocol);
+        let only = protocol.and_then(|p| PortMapping::new(p, Some(at), host, to.port()).ok());
+        let new = only.filter(|only| !all.iter().any(|other| other.meets(only, at.is_ipv4())));
+        all.extend(new);
+    }
+    all
 }

@@ -27,7 +27,7 @@ impl Engine {
             workloads: self.world.workloads.values().map(workload_status).collect(),
             peers: self.peers(),
             refused: self.refused(),
-            health: self.health.iter().chain(&self.strange).cloned().collect(),
+            health: self.health.iter().chain(&self.strange).cloned().chain(self.ports_health()).collect(),
         }
     }
 
@@ -111,6 +111,7 @@ fn workload_status(workload: &Workload) -> WorkloadStatus {
         phase: workload.phase,
         netns: workload.netns.path.clone(),
         pod: workload.pod.clone(),
+        ports: workload.profile.ports.clone(),
         bandwidth: workload.profile.bandwidth,
     }
 }

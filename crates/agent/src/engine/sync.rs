@@ -25,7 +25,8 @@ impl Engine {
     /// all is well now.
     pub(crate) fn sync(&mut self) -> bool {
         self.bury();
-        let wanted = weft_dataplane::render(&self.plan);
+        let mut wanted = weft_dataplane::render(&self.plan);
+        self.fit_loopback(&mut wanted);
         if let Err(error) = self.remember_settings(&wanted) {
             tracing::warn!(%error, "failed to record settings before changing them");
         }
@@ -66,7 +67,8 @@ impl Engine {
 
     /// What a sync would change now.
     pub(super) fn outstanding(&mut self) -> Result<Vec<Change>, Error> {
-        let wanted = weft_dataplane::render(&self.plan);
+        let mut wanted = weft_dataplane::render(&self.plan);
+        self.fit_loopback(&mut wanted);
         let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
         let found = self.kernel.read(&keys).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
         Ok(weft_dataplane::steps(&wanted, &found))

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use weft_model::{IfName, Mac};
 
 use crate::change::ReadError;
+use crate::loopback;
 use crate::netlink::{Error, Message, Messages, Socket};
 use crate::nft;
 use crate::ours::{ROUTE_PROTOCOL, is_our_work, is_wire, tables};
@@ -16,6 +17,7 @@ use crate::sysctl;
 pub(super) fn state(
     socket: &mut Socket,
     netfilter: &mut Socket,
+    loopback: Option<&loopback::Place>,
     sysctls: &[Sysctl],
 ) -> Result<State, ReadError> {
     let mut state = State::default();
@@ -34,6 +36,7 @@ pub(super) fn state(
             group: found.group,
             up: found.up,
             master: found.master.and_then(|m| names.get(&m).cloned()),
+            hairpin: found.hairpin,
             alias: found.alias,
         };
         state.links.insert(name, link);
@@ -72,6 +75,7 @@ pub(super) fn state(
             state.sysctls.insert(key.clone(), value);
         }
     }
+    state.loopback = loopback.map(loopback::Place::read).transpose().map_err(ReadError::Loopback)?.flatten();
     state.tables = nft::read(netfilter, &tables()).map_err(ReadError::Rules)?;
     Ok(state)
 }
