@@ -7,6 +7,7 @@ mod collect;
 mod detach;
 mod events;
 mod network;
+mod record;
 mod recover;
 mod report;
 mod sync;
@@ -22,7 +23,7 @@ use weft_model::api::{Error, ErrorKind};
 use weft_model::{AttachmentId, IfName, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
-use weft_store::{Embedded, Store, Write};
+use weft_store::Embedded;
 
 use crate::fault;
 use crate::reaper::Retired;
@@ -40,8 +41,7 @@ pub(crate) struct Engine {
     host_ends: BTreeMap<IfName, AttachmentId>,
     /// Finished attachments whose record still says pending: written along with the next change.
     unwritten: BTreeSet<AttachmentId>,
-    /// Removals that could not be recorded when they were made: written before anything else is.
-    owed: Vec<Write>,
+    records: record::Records,
     store: Embedded,
     kernel: Linux,
     reaper: Sender<Retired>,
@@ -63,46 +63,6 @@ impl Engine {
             self.kernel.apply(std::slice::from_ref(change)).pop().unwrap_or(Ok(()))
         };
         changes.iter().map(one).collect()
-    }
-
-    /// Records changes of the world, and along with them which attachments were finished since.
-    fn record(&mut self, writes: Vec<Write>) -> Result<(), Error> {
-        let finished = std::mem::take(&mut self.unwritten);
-        let finished_workloads = finished.iter().filter_map(|id| self.world.workloads.get(id));
-        let owed = std::mem::take(&mut self.owed);
-        let mut all = owed.clone();
-        all.extend(writes);
-        all.extend(finished_workloads.map(|w| Write::PutWorkload(Box::new(w.clone()))));
-        let result = self.store.commit(&all);
-        if result.is_err() {
-            self.unwritten.extend(finished);
-            self.owed = owed;
-        }
-        result.map_err(|e| storage(&e))
-    }
-
-    /// Records that an attachment is no more. Where that is not possible it is owed: whatever is gone from
-    /// the kernel must not come back because a disk is full, and no record that is written later can
-    /// overtake it.
-    fn record_removal(&mut self, removal: Write) {
-        if let Err(error) = self.record(vec![removal.clone()]) {
-            tracing::warn!(%error, "failed to record a removal; it is done and will be recorded later");
-            self.owed.push(removal);
-        }
-    }
-
-    /// Whether removals wait for storage that can be written.
-    pub(crate) fn is_owing(&self) -> bool {
-        !self.owed.is_empty()
-    }
-
-    /// Writes down what was finished or is owed, if anything is left to write.
-    pub(crate) fn settle(&mut self) {
-        if !(self.unwritten.is_empty() && self.owed.is_empty())
-            && let Err(error) = self.record(Vec::new())
-        {
-            tracing::warn!(%error, "failed to record what was done before");
-        }
     }
 
     fn insert(&mut self, workload: Workload) {

@@ -12,6 +12,7 @@
 mod arp;
 mod bridge;
 mod guard;
+mod host;
 mod inet;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use weft_dataplane::{Wanted, render, steps, sync};
 use weft_kernel::netns::Netns;
-use weft_kernel::{Kernel, Linux};
+use weft_kernel::{Change, Kernel, Linux};
 use weft_model::{Mode, Network, NetworkId, Node, NodeName, Owner, Phase, Workload, World};
 
 fn here() -> NodeName {
@@ -94,6 +94,44 @@ fn what_is_applied_is_read_back_and_what_is_removed_is_gone() {
         assert!(report.refused.is_empty(), "{:#?}", report.refused);
         kernel.reap().unwrap();
         assert_eq!(kernel.read(&[]).unwrap(), before);
+    })
+    .unwrap();
+}
+
+/// What a failed change of many commands says is the command that failed.
+#[test]
+fn the_command_that_failed_is_named() {
+    let (host, inside) = (Netns::anonymous().unwrap(), Netns::anonymous().unwrap());
+    host.run(|| {
+        let mut kernel = Linux::open().unwrap();
+        let wanted = render(&weft_plan::plan(&world(&inside), &here()));
+        let all = steps(&wanted, &kernel.read(&[]).unwrap());
+        let spoilt = |spoil: &dyn Fn(&mut weft_kernel::state::Inside)| -> Vec<Change> {
+            let mut all = all.clone();
+            let inside = all.iter_mut().find_map(|c| match c {
+                Change::Configure(_, inside) => Some(inside),
+                _ => None,
+            });
+            spoil(inside.unwrap());
+            all
+        };
+        let failed = |kernel: &mut Linux, changes: &[Change]| -> Vec<String> {
+            let answers = kernel.apply(changes);
+            answers.into_iter().filter_map(Result::err).map(|e| e.command).collect()
+        };
+        let third = failed(&mut kernel, &spoilt(&|inside| inside.sysctls[2].1 = "rubbish".to_owned()));
+        assert!(third[0].ends_with("accept_redirects=rubbish"), "{third:?}");
+        let second =
+            failed(&mut kernel, &spoilt(&|inside| inside.addresses[1] = "ff02::1/128".parse().unwrap()));
+        assert!(second[0].contains("ip addr replace ff02::1/128 "), "{second:?}");
+        assert_eq!(failed(&mut kernel, &all), Vec::<String>::new(), "what had failed is made good");
+
+        let table = weft_kernel::ours::tables()[0].clone();
+        let no_chain =
+            |n: u8| weft_kernel::nft::Op::DeleteChain { table: table.clone(), chain: format!("no{n}") };
+        let fine = weft_kernel::nft::Op::AddTable(table.clone());
+        let refused = failed(&mut kernel, &[Change::InstallRules(vec![fine, no_chain(1), no_chain(2)])]);
+        assert_eq!(refused, ["nft delete chain inet weft no1"]);
     })
     .unwrap();
 }

@@ -6,6 +6,7 @@
 pub mod change;
 pub mod fake;
 pub mod linux;
+pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

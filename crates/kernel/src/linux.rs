@@ -44,7 +44,20 @@ enum Prepared {
     /// It waits in the batch.
     Queued,
     /// It is done, or has failed.
-    Settled(Result<(), Cause>),
+    Settled(Result<(), Failure>),
+}
+
+/// Why a change failed, and at which of its commands.
+struct Failure {
+    command: usize,
+    cause: Cause,
+}
+
+/// Most changes are one command.
+impl<C: Into<Cause>> From<C> for Failure {
+    fn from(cause: C) -> Failure {
+        Failure { command: 0, cause: cause.into() }
+    }
 }
 
 impl Linux {
@@ -106,19 +119,22 @@ impl Linux {
         Ok(Prepared::Queued)
     }
 
-    fn at_once(&mut self, change: &Change) -> Result<(), Cause> {
+    fn at_once(&mut self, change: &Change) -> Result<(), Failure> {
         match change {
             Change::SetSysctl(key, value) | Change::SetLinkSysctl(key, value) => self
                 .settings
                 .write(key, value)
-                .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
-            Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
-            Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
-            Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
-            Change::Configure(name, inside) => inside::configure(index(name)?, inside),
-            Change::Finish(name, alias) => self.finish(name, alias),
-            _ => Ok(()),
+                .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?,
+            Change::InstallRules(ops) | Change::RemoveRules(ops) => {
+                nft::apply(&mut self.netfilter, ops).map_err(|error| refused_rules(ops, error))?;
+            }
+            Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted)?,
+            Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside)?,
+            Change::Configure(name, inside) => inside::configure(index(name)?, inside)?,
+            Change::Finish(name, alias) => self.finish(name, alias)?,
+            _ => {}
         }
+        Ok(())
     }
 
     fn create_bridge(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
@@ -136,7 +152,7 @@ impl Linux {
     }
 
     /// Sends the batch and files each answer under the change it belongs to.
-    fn flush(&mut self, batch: &mut Batch, answers: &mut [Option<Result<(), Cause>>]) {
+    fn flush(&mut self, batch: &mut Batch, answers: &mut [Option<Result<(), Failure>>]) {
         let Batch { messages, mut queued, .. } = std::mem::take(batch);
         if messages.is_empty() {
             return;
@@ -144,7 +160,7 @@ impl Linux {
         match self.route.transact(&messages) {
             Ok(verdicts) => {
                 for (at, verdict) in queued.drain(..).zip(verdicts) {
-                    answers[at] = Some(verdict.map_err(Cause::from));
+                    answers[at] = Some(verdict.map_err(Failure::from));
                 }
             }
             Err(error) => {
@@ -165,7 +181,7 @@ impl Kernel for Linux {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
-        let mut answers: Vec<Option<Result<(), Cause>>> = changes.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Result<(), Failure>>> = changes.iter().map(|_| None).collect();
         let mut batch = Batch::default();
         self.settings.forget();
         for (at, change) in changes.iter().enumerate() {
@@ -178,20 +194,26 @@ impl Kernel for Linux {
             match self.prepare(&mut batch, change) {
                 Ok(Prepared::Queued) => batch.queued.push(at),
                 Ok(Prepared::Settled(result)) => answers[at] = Some(result),
-                Err(cause) => answers[at] = Some(Err(cause)),
+                Err(cause) => answers[at] = Some(Err(cause.into())),
             }
         }
         self.flush(&mut batch, &mut answers);
-        let answer = |(change, answer): (&Change, Option<Result<(), Cause>>)| {
-            forgive(change, answer.unwrap_or(Ok(())))
-                .map_err(|cause| ChangeError { command: first_command(change), cause })
+        let answer = |(change, answer): (&Change, Option<Result<(), Failure>>)| {
+            let failed = |f: Failure| ChangeError { command: change.command(f.command), cause: f.cause };
+            forgive(change, answer.unwrap_or(Ok(()))).map_err(failed)
         };
         changes.iter().zip(answers).map(answer).collect()
     }
 }
 
-fn first_command(change: &Change) -> String {
-    change.commands().into_iter().next().unwrap_or_default()
+/// Which of the steps nftables refused, where it was one of them.
+fn refused_rules(ops: &[nft::Op], error: nft::Error) -> Failure {
+    let command = match &error {
+        nft::Error::Refused { index, .. } => *index,
+        nft::Error::Invalid { op, .. } => ops.iter().position(|o| o.to_string() == *op).unwrap_or(0),
+        _ => 0,
+    };
+    Failure { command, cause: error.into() }
 }
 
 /// Changes that only add a message to the batch.
@@ -210,12 +232,12 @@ fn batches(change: &Change) -> bool {
 }
 
 /// What is to be taken away may be gone already, with its interface or by somebody else's hand.
-fn forgive(change: &Change, result: Result<(), Cause>) -> Result<(), Cause> {
+fn forgive(change: &Change, result: Result<(), Failure>) -> Result<(), Failure> {
     match result {
-        Err(Cause::NoLink(_)) if change.is_removal() => Ok(()),
-        Err(cause) if change.is_removal() => match cause.errno() {
+        Err(Failure { cause: Cause::NoLink(_), .. }) if change.is_removal() => Ok(()),
+        Err(failure) if change.is_removal() => match failure.cause.errno() {
             Some(libc::ENODEV | libc::ESRCH | libc::ENOENT | libc::EADDRNOTAVAIL) => Ok(()),
-            _ => Err(cause),
+            _ => Err(failure),
         },
         other => other,
     }

@@ -131,6 +131,13 @@ macro_rules! name {
             }
         }
 
+        /// Maps with such keys can be asked with plain text.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl FromStr for $name {
             type Err = InvalidName;
             fn from_str(value: &str) -> Result<Self, InvalidName> {

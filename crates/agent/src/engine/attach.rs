@@ -240,7 +240,7 @@ impl Engine {
         self.remove(&planned.id);
         self.give_back(&planned.id);
         let id = planned.id.clone();
-        self.record_removal(Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() });
+        self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() }]);
     }
 
     /// Frees addresses that nobody has used.

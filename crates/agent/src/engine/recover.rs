@@ -7,8 +7,9 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use weft_kernel::netns::Netns;
+use weft_kernel::ours::{WireAlias, read_wire_alias};
 use weft_kernel::{Kernel, Linux, ReadError, State};
-use weft_model::{AttachmentId, Network, Node, Owner, Phase, Workload, World};
+use weft_model::{AttachmentId, Network, Node, Phase, Workload, World};
 use weft_plan::address::Addresses;
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
@@ -59,7 +60,7 @@ impl Engine {
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             unwritten: BTreeSet::new(),
-            owed: Vec::new(),
+            records: super::record::Records::default(),
             store,
             kernel,
             reaper,
@@ -67,12 +68,15 @@ impl Engine {
             started: Instant::now(),
             health: Vec::new(),
         };
-        for condition in [&opened.declared, &opened.attachments] {
+        for (outlives_boot, condition) in [(true, &opened.declared), (false, &opened.attachments)] {
             match condition {
                 Condition::SetAside { to, why } => {
                     tracing::warn!(why, set_aside = ?to, "a file of the store was damaged; the kernel is asked instead");
                 }
-                Condition::Unwritable { why } => tracing::warn!(why, "the store cannot be written for now"),
+                Condition::Unwritable { why } => {
+                    tracing::warn!(why, "the store cannot be written for now");
+                    engine.records.trouble(outlives_boot, why.clone());
+                }
                 Condition::Kept | Condition::Begun => {}
             }
         }
@@ -84,6 +88,7 @@ impl Engine {
                 "a record makes no sense and is left alone"
             );
         }
+        engine.records.kept(loaded.sysctls.keys().cloned());
         engine.adopt_networks(&loaded, &found);
         engine.adopt_workloads(loaded, &found);
         Ok(engine)
@@ -103,11 +108,7 @@ impl Engine {
                 self.world.networks.insert(network.name.clone(), network);
             }
         }
-        if !writes.is_empty()
-            && let Err(error) = self.record(writes)
-        {
-            tracing::warn!(%error, "failed to record networks taken from the kernel");
-        }
+        self.record_or_owe(writes);
         let pools = |n: &Network| (n.name.clone(), Addresses::new(n));
         self.addresses = self.world.networks.values().map(pools).collect();
         self.replan();
@@ -144,15 +145,12 @@ impl Engine {
             }
         }
         for ((network, address), freed_at) in loaded.resting {
+            self.records.freed(freed_at);
             if let Some(addresses) = self.addresses.get_mut(&network) {
                 addresses.restore_resting(address, freed_at);
             }
         }
-        if !writes.is_empty()
-            && let Err(error) = self.record(writes)
-        {
-            tracing::warn!(%error, "failed to record what was settled at start");
-        }
+        self.record_or_owe(writes);
     }
 
     fn adopt(&mut self, workload: Workload, writes: &mut Vec<Write>) {
@@ -171,21 +169,18 @@ impl Engine {
     }
 
     /// Keeps the values of settings as they were before weft changed them, for `weft uninstall`.
-    pub(super) fn remember_settings(&mut self, wanted: &weft_dataplane::Wanted) -> Result<(), StoreError> {
-        let known = self.store.load()?.sysctls;
+    pub(super) fn remember_settings(&mut self, wanted: &weft_dataplane::Wanted) {
         let links = &wanted.state.links;
-        let ours = |link: &str| links.keys().any(|name| name.as_str() == link);
-        let writes: Vec<Write> = wanted
-            .state
-            .sysctls
-            .iter()
-            .filter(|(key, _)| !key.link().is_some_and(ours) && !known.contains_key(key.path()))
-            .filter_map(|(key, value)| {
-                let former = weft_kernel::sysctl::read(key).ok().flatten()?;
-                (former != *value).then(|| Write::KeepSysctl { key: key.path().to_owned(), value: former })
-            })
-            .collect();
-        if writes.is_empty() { Ok(()) } else { self.store.commit(&writes) }
+        let ours = |link: &str| links.contains_key(link);
+        let settings = wanted.state.sysctls.iter();
+        let foreign = settings.filter(|(key, _)| !key.link().is_some_and(ours));
+        let mut writes = Vec::new();
+        for (key, value) in foreign.filter(|(key, _)| !self.records.keeps(key.path())) {
+            if let Some(former) = weft_kernel::sysctl::read(key).ok().flatten().filter(|f| f != value) {
+                writes.push(Write::KeepSysctl { key: key.path().to_owned(), value: former });
+            }
+        }
+        self.record_or_owe(writes);
     }
 }
 
@@ -196,11 +191,7 @@ fn undone(id: AttachmentId) -> Write {
 /// Wires that bear the mark of completion, by attachment.
 fn finished_wires(found: &State) -> BTreeMap<AttachmentId, weft_model::IfName> {
     let wires = found.links.iter().filter(|(_, l)| weft_kernel::ours::is_wire(l.group));
-    wires
-        .filter_map(|(name, l)| {
-            Some((weft_kernel::ours::read_wire_alias(l.alias.as_ref()?)?.0, name.clone()))
-        })
-        .collect()
+    wires.filter_map(|(name, l)| Some((read_wire_alias(l.alias.as_ref()?)?.id, name.clone()))).collect()
 }
 
 /// Namespaces that `ip netns` would list, by inode.
@@ -218,7 +209,7 @@ fn rebuild(
     world: &World,
 ) -> Option<Workload> {
     let link = found.links.get(host_end)?;
-    let (_, inode) = weft_kernel::ours::read_wire_alias(link.alias.as_ref()?)?;
+    let WireAlias { owner, netns_inode: inode, .. } = read_wire_alias(link.alias.as_ref()?)?;
     let network = world.networks.get(&id.network)?;
     let guarded = weft_dataplane::nft::guarded(&found.tables, host_end);
     let (mac, _) = guarded.first()?;
@@ -230,7 +221,7 @@ fn rebuild(
     };
     Some(Workload {
         id: id.clone(),
-        owner: Owner::default(),
+        owner,
         phase: Phase::Ready,
         netns: weft_model::Netns { path: namespaces.get(&inode).cloned().unwrap_or_default(), inode },
         host_end: host_end.clone(),

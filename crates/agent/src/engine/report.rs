@@ -26,7 +26,7 @@ impl Engine {
             networks: networks.iter().map(|n| self.network_status(n)).collect(),
             workloads: self.world.workloads.values().map(workload_status).collect(),
             refused: self.refused(),
-            health: self.health.clone(),
+            health: self.health.iter().cloned().chain(self.records.health()).collect(),
         }
     }
 

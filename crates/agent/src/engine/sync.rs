@@ -26,9 +26,7 @@ impl Engine {
     pub(crate) fn sync(&mut self) -> bool {
         self.bury();
         let wanted = weft_dataplane::render(&self.plan);
-        if let Err(error) = self.remember_settings(&wanted) {
-            tracing::warn!(%error, "failed to record settings before changing them");
-        }
+        self.remember_settings(&wanted);
         for _ in 0..ROUNDS {
             let (made, refused) = self.mend(&wanted);
             self.health = refused;

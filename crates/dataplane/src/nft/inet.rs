@@ -9,9 +9,10 @@ use weft_kernel::nft::{
 };
 use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, device_group, wire_group};
 use weft_model::Mode;
-use weft_plan::Plan;
+use weft_plan::{NetworkPlan, Plan};
 
 use super::guard::{GUARD4, GUARD6};
+use super::host;
 
 /// Before connection tracking (linux/netfilter_ipv4.h NF_IP_PRI_RAW), so that a forged packet leaves no trace there.
 const RAW: i32 = -300;
@@ -22,7 +23,7 @@ const SRCNAT: i32 = 100;
 
 /// Bits of `ct state` (linux/netfilter/nf_conntrack_common.h): 1 invalid, 2 established, 4 related.
 const INVALID: u32 = 1;
-const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+pub(super) const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 /// `ct status dnat` (IPS_DST_NAT).
 const DNAT: u32 = 1 << 5;
 
@@ -31,6 +32,9 @@ const JOINED: &str = "joined";
 /// Subnets whose packets leave with the host's address.
 const MASQUERADE4: &str = "masquerade4";
 const MASQUERADE6: &str = "masquerade6";
+
+/// The reason of refusals between networks.
+pub(super) const ISOLATED: &str = "networks are isolated from each other";
 
 /// Where clouds answer with their secrets.
 const METADATA4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -44,7 +48,7 @@ pub(super) fn fill(plan: &Plan, table: &mut Table) {
     let hook = |kind, hook, priority| Some(Base::new(kind, hook, priority));
     chain("raw", hook(Kind::Filter, Hook::Prerouting, RAW), raw());
     chain("from_wire", None, from_wire());
-    chain("input", hook(Kind::Filter, Hook::Input, FILTER), input());
+    chain("input", hook(Kind::Filter, Hook::Input, FILTER), host::input());
     chain("forward", hook(Kind::Filter, Hook::Forward, FILTER), forward());
     chain("from_workload", None, from_workload(plan));
     chain("to_workload", None, to_workload());
@@ -56,10 +60,7 @@ fn sets(plan: &Plan, table: &mut Table) {
     let mut masquerade4 = Declaration::set(&[Type::Ipv4]).intervals().empty();
     let mut masquerade6 = Declaration::set(&[Type::Ipv6]).intervals().empty();
     for network in plan.networks.values() {
-        let group = match network.mode {
-            Mode::Routed => wire_group(network.id),
-            Mode::Bridge => device_group(network.id),
-        };
+        let group = members(network);
         joined.elements.insert([Value::group(group), Value::group(group)].into(), None);
         if network.masquerade {
             for subnet in &network.subnets {
@@ -68,9 +69,18 @@ fn sets(plan: &Plan, table: &mut Table) {
             }
         }
     }
+    host::sets(plan, table);
     table.sets.insert(JOINED.to_owned(), joined);
     table.sets.insert(MASQUERADE4.to_owned(), masquerade4);
     table.sets.insert(MASQUERADE6.to_owned(), masquerade6);
+}
+
+/// The group of the links by which packets of a network's workloads come to the host's IP.
+pub(super) fn members(network: &NetworkPlan) -> u32 {
+    match network.mode {
+        Mode::Routed => wire_group(network.id),
+        Mode::Bridge => device_group(network.id),
+    }
 }
 
 /// A refusal that is counted under its reason.
@@ -83,7 +93,7 @@ pub(super) fn from_a_wire() -> Expr {
     Expr::bits(Field::IifGroup, GROUP_MASK | DEVICE, GROUP)
 }
 
-fn ours(field: Field) -> Expr {
+pub(super) fn ours(field: Field) -> Expr {
     Expr::bits(field, GROUP_MASK, GROUP)
 }
 
@@ -142,13 +152,6 @@ pub(super) fn forbidden() -> Vec<Rule> {
     ]
 }
 
-fn input() -> Vec<Rule> {
-    // VXLAN (RFC 7348): only other hosts may hand us encapsulated packets.
-    let overlay =
-        [ours(Field::IifGroup), Expr::number(Field::L4Proto, 17), Expr::number(Field::ThDport, 4789)];
-    vec![refuse(overlay, Expr::drop(), "overlay packet from a workload")]
-}
-
 fn forward() -> Vec<Rule> {
     vec![
         Rule::new([ours(Field::IifGroup), Expr::jump("from_workload")]),
@@ -160,7 +163,7 @@ fn from_workload(plan: &Plan) -> Vec<Rule> {
     let prohibited = || Expr::Reject(Reject::ADMIN_PROHIBITED);
     let mut rules = vec![
         Rule::new([Expr::lookup(&[Field::IifGroup, Field::OifGroup], SetRef::hash(JOINED)), Expr::accept()]),
-        refuse([ours(Field::OifGroup)], prohibited(), "networks are isolated from each other"),
+        refuse([ours(Field::OifGroup)], prohibited(), ISOLATED),
     ];
     if plan.block_metadata {
         let reason = "metadata address is closed to workloads";

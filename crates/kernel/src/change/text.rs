@@ -65,6 +65,12 @@ impl Change {
             Change::Retire(name) | Change::DeleteLink(name) => vec![format!("ip link del {name}")],
         }
     }
+
+    /// One of the equivalent commands.
+    #[must_use]
+    pub fn command(&self, at: usize) -> String {
+        self.commands().into_iter().nth(at).unwrap_or_default()
+    }
 }
 
 fn nodad(address: IpAddr) -> &'static str {
@@ -143,3 +149,6 @@ fn quoted(path: &Path) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub fn cut_wire(netns: Option<&Path>, id: &AttachmentId) -> Result<bool, Cause> 
             return Ok(true);
         }
     }
-    cut(|l| l.alias.as_deref().and_then(read_wire_alias).is_some_and(|(found, _)| found == *id))
+    cut(|l| l.alias.as_deref().and_then(read_wire_alias).is_some_and(|found| found.id == *id))
 }
 
 fn cut(wanted: impl Fn(&link::Described) -> bool) -> Result<bool, Cause> {
