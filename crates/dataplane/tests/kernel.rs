@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use weft_dataplane::{Wanted, render, steps, sync};
 use weft_kernel::netns::Netns;
 use weft_kernel::{Change, Kernel, Linux};
-use weft_model::{Mode, Network, NetworkId, Node, NodeName, Owner, Phase, Workload, World};
+use weft_model::{Here, Mode, Network, NetworkId, Node, Owner, Phase, Workload, World};
 
-fn here() -> NodeName {
-    "here".parse().unwrap()
+fn here() -> Here {
+    Here::new("here".parse().unwrap())
 }
 
 fn network(name: &str, id: u16, mode: Mode) -> Network {
@@ -22,6 +22,8 @@ fn network(name: &str, id: u16, mode: Mode) -> Network {
         ipv6: Some(format!("fd77:0:0:{id}::/64").parse().unwrap()),
         mtu: None,
         masquerade: true,
+        vni: None,
+        encapsulation: weft_model::Encapsulation::Auto,
     }
 }
 
@@ -58,11 +60,11 @@ fn raw(netns: &Netns) -> i32 {
 }
 
 fn world(netns: &Netns) -> World {
-    let node = Node { mtu: 1400, learning_links: [].into(), block_metadata: true };
+    let node = Node::alone(1400);
     let networks = [network("routed", 1, Mode::Routed), network("bridged", 2, Mode::Bridge)];
     let workloads = [workload(&networks[0], 0, netns), workload(&networks[1], 1, netns)];
     World {
-        nodes: BTreeMap::from([(here(), node)]),
+        nodes: BTreeMap::from([(here().name, node)]),
         networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),
         workloads: workloads.into_iter().map(|w| (w.id.clone(), w)).collect(),
     }
@@ -106,25 +108,26 @@ fn the_command_that_failed_is_named() {
         let mut kernel = Linux::open().unwrap();
         let wanted = render(&weft_plan::plan(&world(&inside), &here()));
         let all = steps(&wanted, &kernel.read(&[]).unwrap());
-        let spoilt = |spoil: &dyn Fn(&mut weft_kernel::state::Inside)| -> Vec<Change> {
-            let mut all = all.clone();
-            let inside = all.iter_mut().find_map(|c| match c {
-                Change::Configure(_, inside) => Some(inside),
-                _ => None,
-            });
-            spoil(inside.unwrap());
-            all
-        };
+        let is_inner = |c: &Change| matches!(c, Change::Configure(..) | Change::Finish(..));
+        let (inner, outer): (Vec<_>, Vec<_>) = all.into_iter().partition(is_inner);
         let failed = |kernel: &mut Linux, changes: &[Change]| -> Vec<String> {
             let answers = kernel.apply(changes);
             answers.into_iter().filter_map(Result::err).map(|e| e.command).collect()
         };
-        let third = failed(&mut kernel, &spoilt(&|inside| inside.sysctls[2].1 = "rubbish".to_owned()));
+        assert_eq!(failed(&mut kernel, &outer), Vec::<String>::new());
+        let spoilt = |spoil: &dyn Fn(&mut weft_kernel::state::Inside)| -> Vec<Change> {
+            let Change::Configure(name, inside) = &inner[0] else { panic!("{inner:?}") };
+            let mut inside = inside.clone();
+            spoil(&mut inside);
+            vec![Change::Configure(name.clone(), inside)]
+        };
+        let third = spoilt(&|inside| inside.sysctls[2].1 = "rubbish".to_owned());
+        let third = failed(&mut kernel, &third);
         assert!(third[0].ends_with("accept_redirects=rubbish"), "{third:?}");
-        let second =
-            failed(&mut kernel, &spoilt(&|inside| inside.addresses[1] = "ff02::1/128".parse().unwrap()));
+        let second = spoilt(&|inside| inside.addresses[1] = "ff02::1/128".parse().unwrap());
+        let second = failed(&mut kernel, &second);
         assert!(second[0].contains("ip addr replace ff02::1/128 "), "{second:?}");
-        assert_eq!(failed(&mut kernel, &all), Vec::<String>::new(), "what had failed is made good");
+        assert_eq!(failed(&mut kernel, &inner), Vec::<String>::new(), "what had failed is made good");
 
         let table = weft_kernel::ours::tables()[0].clone();
         let no_chain =

@@ -9,8 +9,7 @@ use std::time::Instant;
 use weft_kernel::netns::Netns;
 use weft_kernel::ours::{WireAlias, read_wire_alias};
 use weft_kernel::{Kernel, Linux, ReadError, State};
-use weft_model::{AttachmentId, Network, Node, Phase, Workload, World};
-use weft_plan::address::Addresses;
+use weft_model::{AttachmentId, Here, Network, Node, Phase, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
@@ -46,13 +45,13 @@ impl Engine {
         let found = kernel.read(&[]).map_err(StartError::Read)?;
         let facts = host::facts().map_err(StartError::Kernel)?;
 
-        let here = config.node();
-        let node = Node {
-            mtu: facts.mtu,
+        let here = Here {
+            name: config.node(),
             learning_links: facts.learning_links,
             block_metadata: config.block_metadata,
+            uplink: None,
         };
-        let world = World { nodes: [(here.clone(), node)].into(), ..World::default() };
+        let world = World { nodes: [(here.name.clone(), Node::alone(facts.mtu))].into(), ..World::default() };
         let mut engine = Engine {
             here,
             world,
@@ -67,6 +66,9 @@ impl Engine {
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
+            strange: Vec::new(),
+            cluster_record: config.run_dir.join("cluster.json"),
+            unwritten_cluster: None,
         };
         for (outlives_boot, condition) in [(true, &opened.declared), (false, &opened.attachments)] {
             match condition {
@@ -90,6 +92,7 @@ impl Engine {
         }
         engine.records.kept(loaded.sysctls.keys().cloned());
         engine.adopt_networks(&loaded, &found);
+        engine.recall_cluster();
         engine.adopt_workloads(loaded, &found);
         Ok(engine)
     }
@@ -109,9 +112,10 @@ impl Engine {
             }
         }
         self.record_or_owe(writes);
-        let pools = |n: &Network| (n.name.clone(), Addresses::new(n));
-        self.addresses = self.world.networks.values().map(pools).collect();
         self.replan();
+        let pools = |n: &Network| (n.name.clone(), self.pools(n));
+        let addresses = self.world.networks.values().map(pools).collect();
+        self.addresses = addresses;
     }
 
     /// Attachments as recorded, if they were finished; and finished wires whose record was lost.

@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use weft_kernel::nft::{Declaration, Expr, Field, Key, Reject, Rule, SetRef, Table, Type, Value};
+use weft_kernel::ours::tunnel_group;
 use weft_plan::Plan;
 
-use super::inet::{ESTABLISHED_OR_RELATED, ISOLATED, members, ours, refuse};
+use super::inet::{ESTABLISHED_OR_RELATED, ISOLATED, joined_group, ours, refuse};
 
 /// Gateways, with the group of the links of their network.
 const OWN: [&str; 2] = ["own_gateway4", "own_gateway6"];
@@ -28,7 +29,11 @@ pub(super) fn sets(plan: &Plan, table: &mut Table) {
                     (1, IpAddr::V6(v6)) => v6.into(),
                     _ => continue,
                 };
-                own.elements.insert([Value::group(members(network)), address].into(), None);
+                let mut add = |group| own.elements.insert([Value::group(group), address].into(), None);
+                add(joined_group(network));
+                if network.declared.vni.is_some() {
+                    add(tunnel_group(network.id)); // its workloads on other hosts
+                }
                 all.elements.insert(Key::from([address]), None);
             }
         }

@@ -56,10 +56,16 @@ fn all() -> Vec<Change> {
         Key::from([Value::from(port), mac.into(), address.into()].map(Item::from))
     };
     let rule = Rule::new([Expr::number(Field::L4Proto, 17), Expr::Counter, Expr::drop()]).comment("a reason");
-    let routed = |source: Option<&str>| Route {
-        device: name("weft0123456789"),
-        source: source.map(|s| s.parse().unwrap()),
+    let routed =
+        |source: Option<&str>| Route::on_link(name("weft0123456789"), source.map(|s| s.parse().unwrap()));
+    let away = Route {
+        gateway: Some("192.0.2.12".parse().unwrap()),
+        mtu: Some(1350),
+        ..Route::on_link(name("uplink"), Some("10.77.0.1".parse().unwrap()))
     };
+    let tunnel = name("weftx1");
+    let end = link(Kind::Tunnel { vni: 4097, local: "192.0.2.11".parse().unwrap() });
+    let there = "02:77:65:66:00:02".parse().unwrap();
     let down = Link { up: false, ..link(Kind::Wire) };
     let port = Link { master: Some(bridge.clone()), ..link(Kind::Wire) };
     vec![
@@ -81,10 +87,12 @@ fn all() -> Vec<Change> {
             },
         ]),
         Change::CreateBridge(bridge.clone(), link(Kind::Bridge)),
+        Change::CreateTunnel(tunnel.clone(), end),
         Change::CreateWire(wire.clone(), link(Kind::Wire), inside("/run/netns/c1")),
         Change::CreateWire(wire.clone(), port.clone(), inside("/var/run/netns/it's one")),
         Change::SetLinkSysctl(Sysctl::of_link("ipv6", &wire, "accept_ra"), "0".to_owned()),
         Change::Release(wire.clone()),
+        Change::Refit(wire.clone(), inside("/run/netns/c1"), 1350),
         Change::SetLink(wire.clone(), down),
         Change::SetLink(wire.clone(), port),
         Change::SetLink(bridge.clone(), link(Kind::Bridge)),
@@ -97,11 +105,15 @@ fn all() -> Vec<Change> {
             "02:00:00:00:00:02".parse().unwrap(),
         ),
         Change::SetRoute("10.77.0.2/32".parse().unwrap(), routed(Some("10.77.0.1"))),
+        Change::SetForwarding(tunnel.clone(), there, "192.0.2.12".parse().unwrap()),
         Change::SetRoute("fd77::2/128".parse().unwrap(), routed(None)),
+        Change::SetRoute("10.77.1.0/24".parse().unwrap(), away.clone()),
         Change::Configure(wire.clone(), inside("/run/netns/c1")),
         Change::Configure(wire.clone(), inside("/proc/42/ns/net")),
         Change::Finish(wire.clone(), "weft1 net c1 eth0 weft 4026531840".to_owned()),
         Change::DeleteRoute("10.77.0.2/32".parse().unwrap(), routed(None)),
+        Change::DeleteRoute("10.77.1.0/24".parse().unwrap(), away),
+        Change::DeleteForwarding(tunnel, there),
         Change::DeleteNeighbour(wire.clone(), "10.77.0.2".parse().unwrap()),
         Change::DeleteAddress(bridge.clone(), "10.78.0.1/24".parse().unwrap()),
         Change::Retire(wire.clone()),
