@@ -13,11 +13,13 @@ mod recover;
 mod report;
 mod sync;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use weft_kernel::linux::Survey;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind};
@@ -40,11 +42,15 @@ pub(crate) struct Engine {
     addresses: BTreeMap<NetworkName, Addresses>,
     /// Which attachment a host end belongs to.
     host_ends: BTreeMap<IfName, AttachmentId>,
+    /// Which attachments a namespace has, by its inode.
+    inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
     /// Finished attachments whose record still says pending: written along with the next change.
     unwritten: BTreeSet<AttachmentId>,
     records: record::Records,
     store: Embedded,
     kernel: Linux,
+    /// What was read at start, for the first sync: watching began before, so nothing falls between.
+    early: Option<Survey>,
     reaper: Sender<Retired>,
     /// Where plugins leave word.
     journal: std::path::PathBuf,
@@ -78,13 +84,26 @@ impl Engine {
             self.plan.workloads.insert(workload.id.clone(), planned);
         }
         self.host_ends.insert(workload.host_end.clone(), workload.id.clone());
+        self.inside.entry(workload.netns.inode).or_default().insert(workload.id.clone());
         self.world.workloads.insert(workload.id.clone(), workload);
+    }
+
+    /// The attachments of a namespace.
+    fn of_namespace(&self, inode: u64) -> impl Iterator<Item = &Workload> {
+        let ids = self.inside.get(&inode).into_iter().flatten();
+        ids.filter_map(|id| self.world.workloads.get(id))
     }
 
     fn remove(&mut self, id: &AttachmentId) -> Option<Workload> {
         let workload = self.world.workloads.remove(id)?;
         self.plan.workloads.remove(id);
         self.host_ends.remove(&workload.host_end);
+        if let Entry::Occupied(mut namespace) = self.inside.entry(workload.netns.inode) {
+            namespace.get_mut().remove(id);
+            if namespace.get().is_empty() {
+                namespace.remove();
+            }
+        }
         self.unwritten.remove(id);
         Some(workload)
     }

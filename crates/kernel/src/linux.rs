@@ -10,6 +10,7 @@ mod wire;
 
 pub use cut::cut_wire;
 pub use inside::check;
+pub use read::Survey;
 pub use reap::Reaped;
 
 use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
@@ -77,6 +78,14 @@ impl Linux {
     #[must_use]
     pub fn ports(&self) -> [u32; 2] {
         [self.route.port(), self.netfilter.port()]
+    }
+
+    /// Reads all that is weft's, and what else is told along the way.
+    ///
+    /// # Errors
+    /// As [`Kernel::read`].
+    pub fn survey(&mut self) -> Result<Survey, ReadError> {
+        read::survey(&mut self.route, &mut self.netfilter)
     }
 
     /// The nftables socket, for reading counters.
@@ -188,7 +197,7 @@ impl Linux {
 
 impl Kernel for Linux {
     fn read(&mut self, sysctls: &[Sysctl]) -> Result<State, ReadError> {
-        read::state(&mut self.route, &mut self.netfilter, sysctls)
+        Ok(self.survey()?.with_settings(sysctls))
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {

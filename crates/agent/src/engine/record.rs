@@ -121,8 +121,8 @@ impl Engine {
     }
 
     /// Writes down what was finished or is owed, and forgets addresses that have rested, if there is any of
-    /// that; looks whether a file can be written again that could not.
-    pub(crate) fn settle(&mut self) {
+    /// that; looks whether a file can be written again that could not. Returns whether there was something to do.
+    pub(crate) fn settle(&mut self) -> bool {
         let rested = self.records.rested(clock::now());
         let mut writes: Vec<Write> =
             rested.map(|before| Write::ForgetRested { before }).into_iter().collect();
@@ -134,7 +134,7 @@ impl Engine {
             });
         }
         if writes.is_empty() && self.unwritten.is_empty() && self.records.owed.is_empty() {
-            return;
+            return false;
         }
         let known = !self.records.troubles.is_empty();
         match self.record(writes) {
@@ -142,6 +142,7 @@ impl Engine {
             Err(error) if known => tracing::debug!(%error, "records still cannot be written"),
             Err(error) => tracing::warn!(%error, "failed to record what was done before"),
         }
+        true
     }
 }
 

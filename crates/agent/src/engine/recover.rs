@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use weft_kernel::netns::Netns;
 use weft_kernel::ours::{WireAlias, read_wire_alias};
-use weft_kernel::{Kernel, Linux, ReadError, State};
+use weft_kernel::{Linux, ReadError, State};
 use weft_model::{AttachmentId, Here, Network, Node, Phase, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
@@ -42,8 +42,8 @@ impl Engine {
             weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
         let (mut store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
         let loaded = store.load().map_err(StartError::Store)?;
-        let found = kernel.read(&[]).map_err(StartError::Read)?;
-        let facts = host::facts().map_err(StartError::Kernel)?;
+        let found = kernel.survey().map_err(StartError::Read)?;
+        let facts = host::of(&found.links, &found.routes, &found.addresses);
 
         let here = Here {
             name: config.node(),
@@ -58,6 +58,7 @@ impl Engine {
             plan: weft_plan::Plan::default(),
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
+            inside: BTreeMap::new(),
             unwritten: BTreeSet::new(),
             records: super::record::Records::default(),
             store,
@@ -65,6 +66,7 @@ impl Engine {
             reaper,
             journal: config.journal(),
             started: Instant::now(),
+            early: None,
             health: Vec::new(),
             strange: Vec::new(),
             cluster_record: config.run_dir.join("cluster.json"),
@@ -91,9 +93,10 @@ impl Engine {
             );
         }
         engine.records.kept(loaded.sysctls.keys().cloned());
-        engine.adopt_networks(&loaded, &found);
+        engine.adopt_networks(&loaded, &found.state);
         engine.recall_cluster();
-        engine.adopt_workloads(loaded, &found);
+        engine.adopt_workloads(loaded, &found.state);
+        engine.early = Some(found);
         Ok(engine)
     }
 
