@@ -13,6 +13,8 @@ pub use inside::check;
 pub use read::Survey;
 pub use reap::Reaped;
 
+use std::collections::HashSet;
+
 use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::{self, Family, Messages, Socket};
 use crate::ours::{REAPED, ROUTE_PROTOCOL};
@@ -27,6 +29,8 @@ pub struct Linux {
     route: Socket,
     netfilter: Socket,
     settings: sysctl::Writer,
+    /// Wires made since the changes at hand were begun.
+    born: HashSet<IfName>,
 }
 
 /// Changes that will travel in one message.
@@ -71,6 +75,7 @@ impl Linux {
             route: Socket::open(Family::Route)?,
             netfilter: Socket::open(Family::Netfilter)?,
             settings: sysctl::Writer::default(),
+            born: HashSet::new(),
         })
     }
 
@@ -101,6 +106,12 @@ impl Linux {
             Change::Release(name) => {
                 let master = Some(0);
                 link::change(messages, index(name)?, &link::Change { master, ..link::Change::default() });
+            }
+            // It was born as it is to be. To set what is set already would cost the kernel a walk through all IPv6
+            // routes, once it is up (net/ipv6/addrconf.c `addrconf_notify`, `NETDEV_CHANGE`).
+            Change::SetLink(name, wanted) if self.born.contains(name) => {
+                let up = Some(wanted.up);
+                link::change(messages, index(name)?, &link::Change { up, ..link::Change::default() });
             }
             Change::SetLink(name, wanted) => {
                 let master = wanted.master.as_ref().map(&mut index).transpose()?;
@@ -142,7 +153,10 @@ impl Linux {
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted)?,
             Change::CreateTunnel(name, wanted) => self.create_tunnel(name, wanted)?,
             Change::Refit(name, inside, mtu) => inside::refit(index(name)?, inside, *mtu)?,
-            Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside)?,
+            Change::CreateWire(name, wanted, inside) => {
+                self.create_wire(name, wanted, inside)?;
+                self.born.insert(name.clone());
+            }
             Change::Configure(name, inside) => inside::configure(index(name)?, inside)?,
             Change::Finish(name, alias) => self.finish(name, alias)?,
             _ => {}
@@ -204,6 +218,7 @@ impl Kernel for Linux {
         let mut answers: Vec<Option<Result<(), Failure>>> = changes.iter().map(|_| None).collect();
         let mut batch = Batch::default();
         self.settings.forget();
+        self.born.clear();
         for (at, change) in changes.iter().enumerate() {
             if !batches(change) {
                 if !matches!(change, Change::SetLinkSysctl(..)) {
