@@ -2,12 +2,14 @@
 //! the kernel serialises changes to links anyway (RTNL).
 
 mod attach;
+mod bandwidth;
 mod check;
 mod cluster;
 mod collect;
 mod detach;
 mod events;
 mod network;
+mod object;
 mod record;
 mod recover;
 mod report;

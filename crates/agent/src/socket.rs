@@ -167,12 +167,18 @@ fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
         Request::Check(request) => engine.check(&request).map(Reply::Checked),
         Request::Collect(request) => Ok(Reply::Collected(engine.collect(&request))),
         Request::Ready { network } => engine.ready(&network).map(|()| done(Vec::new())),
+        Request::SetBandwidth { id, bandwidth, explain } => {
+            engine.set_bandwidth(&id, bandwidth, explain).map(done)
+        }
         Request::NetworkCreate(spec) => engine.network_create(&spec).map(|n| Reply::Network(Box::new(n))),
         Request::NetworkRemove { name, explain } => engine.network_remove(&name, explain).map(done),
         Request::NetworkList => Ok(Reply::Networks(engine.networks())),
         Request::Status => Ok(Reply::Status(Box::new(engine.status()))),
         Request::Diff => engine.diff().map(Reply::Diff),
         Request::Inventory => engine.inventory().map(Reply::Inventory),
+        Request::Apply(request) => engine.apply_objects(request).map(Reply::Applied),
+        Request::Get(request) => engine.objects(&request).map(Reply::Objects),
+        Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
         Request::Plan => engine.plan_json().map(Reply::Plan),
     };
     result.unwrap_or_else(|error| {

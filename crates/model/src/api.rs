@@ -3,6 +3,8 @@
 //! One connection carries one request and its reply, each a JSON object on a line of its own.
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
+mod object;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -10,11 +12,15 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::address::AddressRange;
+use crate::bandwidth::Bandwidth;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
+use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
+
+pub use self::object::{Apply, Get, Outcome};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -42,6 +48,16 @@ pub enum Request {
         /// The network asked about.
         network: NetworkName,
     },
+    /// Change the limits of an attachment while it lives. Reply: [`Reply::Done`].
+    SetBandwidth {
+        /// Which attachment.
+        id: AttachmentId,
+        /// The limits from now on; none where there are to be none.
+        bandwidth: Bandwidth,
+        /// Only say which commands would do it; nothing is changed.
+        #[serde(default)]
+        explain: bool,
+    },
     /// Declare a network. Reply: [`Reply::Network`].
     NetworkCreate(NetworkSpec),
     /// Remove a network without workloads. Reply: [`Reply::Done`].
@@ -62,6 +78,12 @@ pub enum Request {
     Inventory,
     /// What this host's kernel should hold, as the agent computed it. Reply: [`Reply::Plan`].
     Plan,
+    /// Take objects in, all or none. Reply: [`Reply::Applied`].
+    Apply(Apply),
+    /// Objects of a kind. Reply: [`Reply::Objects`].
+    Get(Get),
+    /// Forget objects; absence is success. Reply: [`Reply::Applied`].
+    Delete(Vec<ObjectId>),
 }
 
 /// A wish for an interface.
@@ -180,6 +202,10 @@ pub enum Reply {
     Inventory(Vec<Owned>),
     /// The plan, as a JSON document in text.
     Plan(String),
+    /// What became of the objects, in the order of the request.
+    Applied(Vec<(ObjectId, Outcome)>),
+    /// Objects.
+    Objects(Vec<Object>),
     /// It failed.
     Error(Error),
 }
@@ -294,6 +320,9 @@ pub struct WorkloadStatus {
     /// `namespace/name` in Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodIdentity>,
+    /// Its limits.
+    #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
+    pub bandwidth: Bandwidth,
 }
 
 /// A counter of refused packets.
@@ -310,7 +339,7 @@ pub struct Refused {
 /// One kernel object or file of weft's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owned {
-    /// `link`, `address`, `route`, `neighbour`, `nftables`, `sysctl`, `file`.
+    /// `link`, `address`, `route`, `neighbour`, `limit`, `detour`, `nftables`, `sysctl`, `file`.
     pub kind: String,
     /// The object, as the command that lists it would show it.
     pub object: String,

@@ -25,11 +25,15 @@ and not when `NO_COLOR` is set.
 |---|---|
 | `attach`, `network connect` | `attached`, `id`, `netns`; with `--explain`: `commands` |
 | `detach`, `network disconnect` | `detached`; with `--explain`: `commands` |
+| `bandwidth ls` | `workloads` |
+| `bandwidth set`, `bandwidth clear` | `id`, `bandwidth`; with `--explain`: `commands` |
 | `network create` | `network`; with `--explain`: `commands` |
 | `network ls` | `networks` |
 | `network inspect` | `network`, `workloads` |
 | `network rm` | `removed`; with `--explain`: `commands` |
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
+| `apply`, `delete` | `objects`: `object` and `outcome` of each |
+| `get`, `describe` | `objects` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |

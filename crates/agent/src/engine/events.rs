@@ -7,7 +7,7 @@ use weft_kernel::rtnl::link;
 use weft_kernel::rtnl::settings::Settings;
 use weft_kernel::state::{Link, Sysctl};
 use weft_model::{IfName, Mode, Phase};
-use weft_plan::{NetworkPlan, WorkloadPlan};
+use weft_plan::{BandwidthPlan, NetworkPlan, WorkloadPlan};
 
 use super::Engine;
 use crate::watch::Event;
@@ -36,6 +36,11 @@ impl Engine {
                 // Most often it is what an attach has just set. Otherwise it may be half of one.
                 !wanted.is_set(found)
                     && !matches!(self.kernel.link(name), Ok(Some(now)) if wanted.is_set(&now.ipv6))
+            }
+            Event::Queue(index) => {
+                let Some(name) = name(*index) else { return false };
+                let limited = |w: &WorkloadPlan| w.bandwidth != BandwidthPlan::default();
+                self.wire(&name).is_some_and(limited) || self.detoured(&name).is_some()
             }
             Event::Route(route) => {
                 // Of whatever protocol: a route that somebody sets to a workload takes the place of ours.
@@ -76,7 +81,7 @@ impl Engine {
     /// The link of that name as the plan has it; those of attachments under way change all the time.
     fn wanted_link(&self, name: &IfName) -> Option<WantedLink> {
         let mut state = State::default();
-        match (self.wire(name), self.device(name)) {
+        match (self.wire(name).or_else(|| self.detoured(name)), self.device(name)) {
             (Some(wire), _) if wire.phase == Phase::Pending => return None,
             (Some(wire), _) => state = weft_dataplane::render_workload(wire).state,
             (None, Some(device)) => {
@@ -95,6 +100,12 @@ impl Engine {
 
     fn wire(&self, name: &IfName) -> Option<&WorkloadPlan> {
         self.plan.workloads.get(self.host_ends.get(name)?)
+    }
+
+    /// Whose detour a link of that name is.
+    fn detoured(&self, name: &IfName) -> Option<&WorkloadPlan> {
+        let leads = |w: &&WorkloadPlan| w.bandwidth.from.as_ref().is_some_and(|d| d.device == *name);
+        self.plan.workloads.values().find(leads)
     }
 
     fn device(&self, name: &IfName) -> Option<&NetworkPlan> {

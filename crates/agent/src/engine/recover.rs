@@ -1,7 +1,7 @@
 //! Starting: from the store and the kernel to a world, whatever state the last agent left them in.
 
 use std::cell::LazyCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use weft_kernel::netns::Netns;
 use weft_kernel::ours::{WireAlias, read_wire_alias};
 use weft_kernel::{Linux, ReadError, State};
-use weft_model::{AttachmentId, Here, Network, Node, Phase, Workload, World};
+use weft_model::{AttachmentId, Here, IfName, Network, Node, Phase, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
@@ -91,6 +91,9 @@ impl Engine {
                 why = record.why,
                 "a record makes no sense and is left alone"
             );
+        }
+        for object in loaded.objects.values().cloned() {
+            engine.world.declared.insert(object);
         }
         engine.records.kept(loaded.sysctls.keys().cloned());
         engine.adopt_networks(&loaded, &found.state);
@@ -177,8 +180,8 @@ impl Engine {
 
     /// Keeps the values of settings as they were before weft changed them, for `weft uninstall`.
     pub(super) fn remember_settings(&mut self, wanted: &weft_dataplane::Wanted) {
-        let links = &wanted.state.links;
-        let ours = |link: &str| links.contains_key(link);
+        let links: HashSet<&str> = wanted.state.links.keys().map(IfName::as_str).collect();
+        let ours = |link: &str| links.contains(link);
         let settings = wanted.state.sysctls.iter();
         let foreign = settings.filter(|(key, _)| !key.link().is_some_and(ours));
         let mut writes = Vec::new();
@@ -207,7 +210,7 @@ fn named_namespaces() -> BTreeMap<u64, PathBuf> {
     entries.filter_map(|e| Some((Netns::open(&e.path()).ok()?.inode(), e.path()))).collect()
 }
 
-/// A record from what the kernel shows: the alias names the attachment, the guard its addresses.
+/// A record from what the kernel shows: the alias names the attachment, the guard its addresses, queues its limits.
 fn rebuild(
     id: &AttachmentId,
     host_end: &weft_model::IfName,
@@ -237,6 +240,9 @@ fn rebuild(
         addresses: guarded.iter().filter_map(|(_, address)| with_prefix(address)).collect(),
         default_route: true,
         pod: None,
-        profile: weft_model::Profile::default(),
+        profile: weft_model::Profile {
+            bandwidth: weft_dataplane::bandwidth::limits(found, host_end),
+            ..weft_model::Profile::default()
+        },
     })
 }

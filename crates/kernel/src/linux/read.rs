@@ -95,6 +95,7 @@ pub(super) fn survey(socket: &mut Socket, netfilter: &mut Socket) -> Result<Surv
             state.routes.insert(found.destination, Route { device, gateway, source, mtu });
         }
     }
+    super::bandwidth::read(socket, &ours, &names, &mut state)?;
     state.tables = nft::read(netfilter, &tables()).map_err(ReadError::Rules)?;
     Ok(Survey { state, links, routes, addresses })
 }
@@ -108,6 +109,7 @@ fn kind(link: &link::Described) -> Option<Kind> {
             Some(Kind::Tunnel { vni, local })
         }
         "veth" if is_wire(link.group) || link.group == crate::ours::REAPED => Some(Kind::Wire),
+        "ifb" => Some(Kind::Ifb),
         _ => None,
     }
 }
