@@ -147,3 +147,31 @@ fn the_command_that_failed_is_named() {
     })
     .unwrap();
 }
+
+/// Ports of a bridge are deleted a few at a time, and nobody else with them.
+#[test]
+fn many_retired_ports_are_reaped() {
+    use weft_kernel::ours::{LEAVING, REAPED};
+    const SCRIPT: &str = "ip link add br0 type bridge; ip link set br0 up
+        for i in $(seq 20); do
+            ip link add weft$i address 02:77:65:66:74:01 group GROUP master br0 type veth peer name p$i
+        done
+        ip link add weft99 address 02:77:65:66:74:01 group GROUP type veth peer name p99";
+    let host = Netns::anonymous().unwrap();
+    let sh = |script: &str| host.command("sh").args(["-ec", script]).status().unwrap().success();
+    for stray in [false, true] {
+        assert!(sh(&SCRIPT.replace("GROUP", &REAPED.to_string())));
+        if stray {
+            assert!(sh(&format!("ip link add theirs group {LEAVING} type bridge")));
+        }
+        let (reaped, left) = host
+            .run(|| {
+                let mut kernel = Linux::open().unwrap();
+                (kernel.reap().unwrap(), kernel.reap().unwrap())
+            })
+            .unwrap();
+        assert_eq!((reaped.deleted, reaped.foreign.len(), left.deleted), (21, 0, 0));
+        assert_eq!(sh("ip link show theirs"), stray, "somebody else's link");
+        assert!(sh("! ip -o link | grep -q weft; ip link del br0"));
+    }
+}

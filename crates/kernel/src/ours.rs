@@ -25,6 +25,9 @@ pub const DEVICE: u32 = 0x8000;
 pub const TUNNEL: u32 = 0x4000;
 /// The group of links that wait to be deleted together.
 pub const REAPED: u32 = GROUP | 0xffff;
+/// The group of those of them whose turn it is: that of a network's wires, but no network has the number 0. Whoever
+/// finds one there after a crash takes it for a wire that nobody wants.
+pub const LEAVING: u32 = GROUP;
 /// The protocol number of routes (linux/rtnetlink.h leaves those above 4 to whoever administers them).
 pub const ROUTE_PROTOCOL: u8 = 119;
 /// The number of a queue that limits a wire: "we" in ASCII.

@@ -199,7 +199,7 @@ fn undone(id: AttachmentId) -> Write {
 }
 
 /// Wires that bear the mark of completion, by attachment.
-fn finished_wires(found: &State) -> BTreeMap<AttachmentId, weft_model::IfName> {
+fn finished_wires(found: &State) -> BTreeMap<AttachmentId, IfName> {
     let wires = found.links.iter().filter(|(_, l)| weft_kernel::ours::is_wire(l.group));
     wires.filter_map(|(name, l)| Some((read_wire_alias(l.alias.as_ref()?)?.id, name.clone()))).collect()
 }
@@ -213,7 +213,7 @@ fn named_namespaces() -> BTreeMap<u64, PathBuf> {
 /// A record from what the kernel shows: the alias names the attachment, the guard its addresses, queues its limits.
 fn rebuild(
     id: &AttachmentId,
-    host_end: &weft_model::IfName,
+    host_end: &IfName,
     found: &State,
     namespaces: &BTreeMap<u64, PathBuf>,
     world: &World,
