@@ -79,8 +79,9 @@ fn killed_at_random_under_load_nothing_is_lost_or_leaked() -> Result<()> {
     let (done, rounds) = (AtomicUsize::new(0), 200);
     let mut slowest = Duration::ZERO;
     for round in 0..rounds {
-        // An attach takes some milliseconds: in that time every caller is at any of its points.
-        let after = Duration::from_micros(random(if full() { 120_000 } else { 25_000 }));
+        // After a few operations, however long those take on this machine, and then at any point of the next.
+        let some = done.load(Ordering::Relaxed) + usize::try_from(random(8))?;
+        let after = Duration::from_micros(random(6_000));
         let mut victim: Option<Agent> = Some(agent);
         known = scope(|s| {
             let threads = [0, 1, 2, 3].map(|at: usize| {
@@ -88,6 +89,10 @@ fn killed_at_random_under_load_nothing_is_lost_or_leaked() -> Result<()> {
                 let (host, done) = (&host, &done);
                 s.spawn(move || churn(host, network, container, before, done))
             });
+            let begin = Instant::now();
+            while done.load(Ordering::Relaxed) < some && begin.elapsed() < Duration::from_secs(5) {
+                sleep(Duration::from_millis(1));
+            }
             sleep(after);
             if let Some(agent) = victim.take() {
                 agent.kill();
@@ -129,7 +134,9 @@ fn killed_at_random_under_load_nothing_is_lost_or_leaked() -> Result<()> {
             known = [Known::Detached; 4];
         }
     }
-    println!("{rounds} kills, {} operations, slowest start {} ms", done.into_inner(), slowest.as_millis());
+    let done = done.into_inner();
+    println!("{rounds} kills, {done} operations, slowest start {} ms", slowest.as_millis());
+    ensure!(done > rounds, "the agents were killed before they did anything");
     Ok(())
 }
 

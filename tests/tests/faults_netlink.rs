@@ -31,7 +31,9 @@ impl Saboteur {
         let log = host.sandbox().path("/run/strace.log");
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-e", "trace=recvfrom,sendto", "-o"]).arg(&log);
-        what.iter().for_each(|inject| drop(command.args(["-e", &format!("inject={inject}")])));
+        for inject in what {
+            command.args(["-e", &format!("inject={inject}")]);
+        }
         command.args(["-p", &agent.pid().to_string()]).stderr(Stdio::null());
         Ok(Saboteur { strace: command.spawn().context("failed to start strace")?, log })
     }
