@@ -12,6 +12,7 @@ mod inventory;
 mod journal;
 mod notify;
 mod peers;
+mod probe;
 mod reaper;
 mod settings;
 mod socket;
@@ -126,6 +127,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
             }
         }
     })?;
+    spawn("probe", here, move |agent| probe::run(&agent))?;
     if let Some(path) = config.cluster_file.clone() {
         spawn("peers", here, move |agent| peers::follow(&agent, &path))?;
     }

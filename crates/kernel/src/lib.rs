@@ -10,6 +10,7 @@ pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod offload;
 pub mod ours;
 pub mod packet;
 pub mod peer;

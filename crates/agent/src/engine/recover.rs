@@ -68,6 +68,7 @@ impl Engine {
             started: Instant::now(),
             early: None,
             health: Vec::new(),
+            heard: BTreeMap::new(),
             strange: Vec::new(),
             cluster_record: config.run_dir.join("cluster.json"),
             unwritten_cluster: None,
