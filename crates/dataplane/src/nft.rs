@@ -12,6 +12,7 @@
 mod arp;
 mod bridge;
 mod guard;
+mod host;
 mod inet;
 mod overlay;
 pub(crate) mod ports;

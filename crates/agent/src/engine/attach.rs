@@ -128,7 +128,6 @@ impl Engine {
         } else {
             self.assigned(wish)?
         };
-        let elsewhere = |w: &&Workload| w.netns.inode == netns.inode() && w.default_route;
         Ok(Workload {
             id: wish.id.clone(),
             owner: wish.owner.clone(),
@@ -138,7 +137,7 @@ impl Engine {
             mac: wish.mac.unwrap_or_else(|| Mac::from_seed(random())),
             mtu,
             addresses,
-            default_route: !self.world.workloads.values().any(|w| elsewhere(&w)),
+            default_route: !self.of_namespace(netns.inode()).any(|w| w.default_route),
             pod: wish.pod.clone(),
             profile: Profile { ports, ..wish.profile.clone() },
         })
@@ -190,8 +189,8 @@ impl Engine {
     fn once_per_namespace(&self, wish: &Attach, netns: &Netns) -> Result<(), Error> {
         let network = &wish.id.network;
         let routed = self.plan.networks.get(network).is_some_and(|n| n.mode == Mode::Routed);
-        let same = |w: &&Workload| w.id.network == *network && w.netns.inode == netns.inode();
-        match self.world.workloads.values().find(same).filter(|_| routed) {
+        let mut inside = self.of_namespace(netns.inode());
+        match inside.find(|w| w.id.network == *network).filter(|_| routed) {
             None => Ok(()),
             Some(present) => {
                 let (netns, ifname) = (wish.netns.display(), &present.id.ifname);
@@ -270,7 +269,7 @@ impl Engine {
         self.remove(&planned.id);
         self.give_back(&planned.id);
         let id = planned.id.clone();
-        self.record_removal(Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() });
+        self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() }]);
     }
 
     /// Frees addresses that nobody has used.

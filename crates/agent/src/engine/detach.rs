@@ -38,7 +38,7 @@ impl Engine {
         let now = clock::now();
         let freed = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
         self.remove(id);
-        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed, at: now });
+        self.record_or_owe(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]);
         fault::point(OPERATION);
         self.retire(changes);
         fault::point(OPERATION);
@@ -88,7 +88,8 @@ impl Engine {
             return;
         }
         self.remove(id);
-        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() });
+        let (id, at) = (id.clone(), clock::now());
+        self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at }]);
     }
 }
 

@@ -27,7 +27,14 @@ impl Engine {
             workloads: self.world.workloads.values().map(workload_status).collect(),
             peers: self.peers(),
             refused: self.refused(),
-            health: self.health.iter().chain(&self.strange).cloned().chain(self.ports_health()).collect(),
+            health: self
+                .health
+                .iter()
+                .chain(&self.strange)
+                .cloned()
+                .chain(self.ports_health())
+                .chain(self.records.health())
+                .collect(),
         }
     }
 
