@@ -29,6 +29,7 @@
 //! ```
 
 pub mod cnitool;
+pub mod confinement;
 pub mod containerd;
 pub mod containers;
 pub mod cri;
@@ -48,6 +49,7 @@ pub mod suite;
 pub mod wait;
 pub mod weft;
 
+pub use confinement::Confinement;
 pub use engine::Engine;
 pub use host::{Agent, Host};
 pub use network::Network;

@@ -5,6 +5,7 @@
 mod agent;
 mod clock;
 pub mod config;
+pub mod doctor;
 mod engine;
 mod fault;
 mod host;
@@ -12,6 +13,7 @@ mod inventory;
 mod journal;
 mod notify;
 mod peers;
+pub mod privileges;
 mod probe;
 mod reaper;
 mod settings;
@@ -64,6 +66,9 @@ pub enum RunError {
     /// Events cannot be received.
     #[error("failed to watch the kernel")]
     Watch(#[source] weft_kernel::netlink::Error),
+    /// It cannot give up what it does not need.
+    #[error("failed to give up privileges")]
+    Privileges(#[source] io::Error),
     /// A thread or signal handler cannot be set up.
     #[error("failed to start a thread")]
     Thread(#[source] io::Error),
@@ -75,6 +80,8 @@ pub enum RunError {
 /// What keeps it from starting.
 pub fn run(config: &Config) -> Result<(), RunError> {
     memory::share_one_heap();
+    // Before any thread starts: each has its own.
+    privileges::give_up().map_err(|e| RunError::Privileges(e.into()))?;
     let folder = |path: PathBuf| private_folder(&path).map_err(|source| RunError::Folder { path, source });
     folder(config.state_dir.clone())?;
     folder(config.run_dir.clone())?;

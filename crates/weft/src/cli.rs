@@ -70,6 +70,8 @@ enum Command {
     Wait(command::stop::WaitArgs),
     /// Remove containers with all that they wrote
     Rm(command::stop::RmArgs),
+    /// Look for what hurts on this host, with the command that mends it; exit code 1 when there is an error or a warning
+    Doctor,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
     Diff,
     /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
@@ -149,6 +151,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => return command::stop::wait(session, &args),
         Command::Rm(args) => return command::stop::rm(session, &args),
         Command::Shim(args) => command::shim::run(args)?,
+        Command::Doctor => return command::doctor::run(session),
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),
         Command::Plan => command::plan::run(session)?,

@@ -14,6 +14,7 @@ pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod doctor;
 pub(crate) mod install;
 pub(crate) mod inventory;
 pub(crate) mod logs;

@@ -17,7 +17,9 @@ pub(crate) use peer::{explanation, peers};
 pub(crate) use status::{status, workloads};
 
 mod bandwidth;
+mod doctor;
 pub(crate) use bandwidth::limits;
+pub(crate) use doctor::findings;
 
 /// Equivalent commands as a shell script. It says of itself that nothing has been changed, so that
 /// it can be kept in a file.
