@@ -5,7 +5,7 @@
 //!
 //! | table | sees | holds |
 //! |---|---|---|
-//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, isolation, masquerade |
+//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, policy, isolation, masquerade |
 //! | `arp weft` | ARP of routed wires | sender guard |
 //! | `bridge weft` | frames from bridge ports | source, ARP and ND guard by port |
 
@@ -14,6 +14,7 @@ mod bridge;
 mod guard;
 mod inet;
 mod overlay;
+pub mod policy;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
 use weft_plan::Plan;
@@ -33,6 +34,7 @@ pub fn ruleset(plan: &Plan) -> Tables {
     fill(Family::Inet, &|table| inet::fill(plan, table));
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
+    policy::fill(&plan.policy, &mut tables);
     tables
 }
 

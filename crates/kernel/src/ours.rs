@@ -25,6 +25,11 @@ pub const TUNNEL: u32 = 0x4000;
 pub const REAPED: u32 = GROUP | 0xffff;
 /// The protocol number of routes (linux/rtnetlink.h leaves those above 4 to whoever administers them).
 pub const ROUTE_PROTOCOL: u8 = 119;
+/// The bits of a packet's mark in which the class of a peer stands while the packet is judged by policy; they are zero
+/// again when that is done. Other bits are not weft's.
+pub const POLICY_MARK: u32 = 0x3fff_0000;
+/// How far the class's number is shifted.
+pub const POLICY_MARK_SHIFT: u32 = 16;
 /// The name of weft's nftables tables, one per family that is needed.
 pub const TABLE: &str = "weft";
 /// The first letters of the host ends of wires.

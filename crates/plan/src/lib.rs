@@ -7,6 +7,7 @@ pub mod attach;
 pub mod network;
 pub mod overlay;
 pub mod peer;
+pub mod policy;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use attach::WorkloadPlan;
 pub use network::NetworkPlan;
 pub use overlay::TunnelPlan;
 pub use peer::{Path, PeerPlan, Reach};
+pub use policy::PolicyPlan;
 
 /// What one host should hold, in the domain's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -27,6 +29,8 @@ pub struct Plan {
     pub workloads: BTreeMap<AttachmentId, WorkloadPlan>,
     /// Other hosts by name, as far as they hold blocks of networks that are here too.
     pub peers: BTreeMap<NodeName, PeerPlan>,
+    /// Who may speak to whom.
+    pub policy: PolicyPlan,
     /// Whether workloads are kept from the cloud's metadata addresses.
     pub block_metadata: bool,
     /// Whether packets of this family are forwarded: IPv4.
@@ -63,6 +67,7 @@ pub fn plan(world: &World, here: &Here) -> Plan {
         networks,
         workloads,
         peers: BTreeMap::new(),
+        policy: policy::compile::compile(world),
     };
     for (name, other) in world.nodes.iter().filter(|(name, _)| **name != here.name) {
         replan_peer(&mut plan, here, node, name, Some(other));
