@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod cases;
 pub mod cnitool;
 pub mod containerd;
 pub mod cri;

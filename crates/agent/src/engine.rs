@@ -9,6 +9,7 @@ mod detach;
 mod events;
 mod network;
 mod object;
+mod policy;
 mod recover;
 mod report;
 mod sync;
@@ -24,9 +25,11 @@ use weft_model::api::{Error, ErrorKind};
 use weft_model::{AttachmentId, Cluster, Here, IfName, NetworkName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
+use weft_plan::policy::Numbering;
 use weft_store::{Embedded, Store, Write};
 
 use crate::fault;
+use crate::flows::Denials;
 use crate::reaper::Retired;
 
 pub use recover::StartError;
@@ -40,6 +43,10 @@ pub(crate) struct Engine {
     addresses: BTreeMap<NetworkName, Addresses>,
     /// Which attachment a host end belongs to.
     host_ends: BTreeMap<IfName, AttachmentId>,
+    /// Which number policy's marks have for which class of peers.
+    numbering: Numbering,
+    /// The last packets that policy denied.
+    denials: Denials,
     /// Finished attachments whose record still says pending: written along with the next change.
     unwritten: BTreeSet<AttachmentId>,
     /// Removals that could not be recorded when they were made: written before anything else is.
@@ -142,6 +149,7 @@ impl Engine {
     /// Computes the plan anew, after a change of more than one workload.
     fn replan(&mut self) {
         self.plan = weft_plan::plan(&self.world, &self.here);
+        self.numbering.assign(&mut self.plan.policy);
     }
 
     fn addresses(&mut self, network: &NetworkName) -> Result<&mut Addresses, Error> {

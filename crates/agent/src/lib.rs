@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 mod engine;
 mod fault;
+mod flows;
 mod host;
 mod inventory;
 mod journal;
@@ -107,6 +108,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     spawn("reaper", here, move |agent| reaper::run(&agent, &retired, reaper_kernel))?;
     spawn("repairs", here, move |agent| agent.repairs(&bell))?;
     spawn("watch", here, move |agent| watch.run(&agent, &ports))?;
+    spawn("denials", here, |agent| flows::run(&agent))?;
     spawn("socket", here, move |agent| socket::serve(&agent, listener))?;
     let journal = config.journal();
     spawn("journal", here, move |agent| {

@@ -8,6 +8,7 @@ pub mod fake;
 pub mod linux;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nft;
 pub mod ours;
 pub mod packet;

@@ -3,6 +3,7 @@
 //! One connection carries one request and its reply, each a JSON object on a line of its own.
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
+mod flow;
 mod object;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
 
+pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};
 
 /// Where the agent listens unless told otherwise.
@@ -73,6 +75,10 @@ pub enum Request {
     Get(Get),
     /// Forget objects; absence is success. Reply: [`Reply::Applied`].
     Delete(Vec<ObjectId>),
+    /// Packets that policy denied a short while ago. Reply: [`Reply::Flows`].
+    Flows(Flows),
+    /// Whether policy lets a connection pass, and why. Reply: [`Reply::Judged`].
+    Judge(Judge),
 }
 
 /// A wish for an interface.
@@ -195,6 +201,10 @@ pub enum Reply {
     Applied(Vec<(ObjectId, Outcome)>),
     /// Objects.
     Objects(Vec<Object>),
+    /// Denials.
+    Flows(Vec<Denial>),
+    /// What policy says, as a JSON document in text.
+    Judged(String),
     /// It failed.
     Error(Error),
 }

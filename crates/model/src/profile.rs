@@ -18,7 +18,7 @@ pub struct Profile {
     pub labels: Labels,
     /// Ports that policies may name.
     #[serde(skip_serializing_if = "NamedPorts::is_empty")]
-    pub ports: NamedPorts,
+    pub named_ports: NamedPorts,
 }
 
 impl Profile {

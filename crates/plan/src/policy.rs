@@ -11,6 +11,8 @@
 
 pub mod cases;
 pub mod compile;
+pub mod explain;
+pub mod fix;
 pub mod matcher;
 pub mod numbering;
 pub mod resolve;

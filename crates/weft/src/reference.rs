@@ -32,6 +32,9 @@ and not when `NO_COLOR` is set.
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
 | `apply`, `delete` | `objects`: `object` and `outcome` of each |
 | `get`, `describe` | `objects` |
+| `flows` | `flows`; with `--follow` an object per line |
+| `policy explain` | `allowed`, `packets`, `text` |
+| `policy test` | `passed`, `failed` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |

@@ -41,7 +41,7 @@ impl Engine {
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];
         let planned = weft_plan::attach::plan(&workload, network);
-        let changes = weft_dataplane::steps(
+        let mut changes = weft_dataplane::steps(
             &weft_dataplane::render_workload(&planned),
             &weft_dataplane::empty_for_workload().state,
         );
@@ -51,12 +51,16 @@ impl Engine {
         }
         fault::point(OPERATION);
         self.insert(workload.clone());
+        let policy = self.replan_policy();
         if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
             self.remove(&wish.id);
+            self.replan_policy();
             self.give_back(&wish.id);
             return Err(error.into());
         }
         fault::point(OPERATION);
+        // What its policies say is in force before there is a wire (invariant 6).
+        changes.extend(super::policy::changes(policy));
         if let Err(error) = self.make(&changes) {
             self.undo(&planned);
             let why = self.explain_refusal(wish, &error);
@@ -238,6 +242,7 @@ impl Engine {
         }
         let _ = self.kernel.reap();
         self.remove(&planned.id);
+        self.enforce(OPERATION);
         self.give_back(&planned.id);
         let id = planned.id.clone();
         self.record_removal(Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() });

@@ -37,6 +37,8 @@ impl Engine {
         self.record_removal(Write::RemoveWorkload { id: id.clone(), freed, at: now });
         fault::point(OPERATION);
         self.retire(changes);
+        // Behind the wire, which is shut by now; at once, because its address may soon be another's.
+        self.enforce(OPERATION);
         fault::point(OPERATION);
         self.end_namespaces();
         Vec::new()
@@ -70,6 +72,7 @@ impl Engine {
             return;
         }
         self.remove(id);
+        self.enforce(OPERATION);
         self.record_removal(Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() });
     }
 }

@@ -57,6 +57,10 @@ impl Engine {
             plan: weft_plan::Plan::default(),
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
+            denials: crate::flows::Denials::default(),
+            numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
+                &found.tables,
+            )),
             unwritten: BTreeSet::new(),
             owed: Vec::new(),
             store,
@@ -92,6 +96,7 @@ impl Engine {
         engine.adopt_networks(&loaded, &found);
         engine.recall_cluster();
         engine.adopt_workloads(loaded, &found);
+        engine.replan_policy();
         Ok(engine)
     }
 

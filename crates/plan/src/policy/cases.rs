@@ -163,7 +163,11 @@ pub fn world(mode: Mode, remote: bool) -> World {
                     .collect(),
                 default_route: true,
                 pod: None,
-                profile: Profile { namespace: Some(namespace.parse().expect("a name")), labels: own, ports },
+                profile: Profile {
+                    namespace: Some(namespace.parse().expect("a name")),
+                    labels: own,
+                    named_ports: ports,
+                },
             };
             world.workloads.insert(id, workload);
         }

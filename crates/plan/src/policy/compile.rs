@@ -63,6 +63,9 @@ impl Row {
 /// Compiles the policies of the world for the workloads that are on this host.
 #[must_use]
 pub fn compile(world: &World) -> PolicyPlan {
+    if world.declared.policies.is_empty() && world.declared.cluster_policies.is_empty() {
+        return PolicyPlan::default();
+    }
     let policies = Policies::of(world);
     let members = Members::of(world);
     let mut interned = Interned::default();

@@ -176,7 +176,7 @@ impl Members {
                 namespace_labels: namespace_labels(&namespace),
                 namespace,
                 labels: Arc::new(workload.profile.labels.clone()),
-                ports: workload.profile.ports.clone(),
+                ports: workload.profile.named_ports.clone(),
                 addresses: workload.addresses.iter().map(IpNet::addr).collect(),
                 local: true,
             });

@@ -67,8 +67,8 @@ pub(crate) struct ProfileArgs {
 
 impl From<ProfileArgs> for Profile {
     fn from(args: ProfileArgs) -> Profile {
-        let (labels, ports) = (args.label.into_iter().collect(), args.port_name.into_iter().collect());
-        Profile { namespace: args.namespace, labels, ports }
+        let (labels, named_ports) = (args.label.into_iter().collect(), args.port_name.into_iter().collect());
+        Profile { namespace: args.namespace, labels, named_ports }
     }
 }
 
