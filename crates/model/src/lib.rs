@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod api;
+pub mod bandwidth;
 pub mod cluster;
 pub mod declared;
 pub mod label;
@@ -20,6 +21,7 @@ pub mod workload;
 pub mod world;
 
 pub use address::AddressRange;
+pub use bandwidth::{Bandwidth, InvalidBandwidth, Limit};
 pub use cluster::Cluster;
 pub use declared::Declared;
 pub use label::{LabelKey, LabelValue, Labels};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bandwidth::Bandwidth;
 use crate::label::Labels;
 use crate::name::NamespaceName;
 use crate::policy::NamedPorts;
@@ -19,6 +20,9 @@ pub struct Profile {
     /// Ports that policies may name.
     #[serde(skip_serializing_if = "NamedPorts::is_empty")]
     pub named_ports: NamedPorts,
+    /// How much may flow to it and from it.
+    #[serde(skip_serializing_if = "Bandwidth::is_unlimited")]
+    pub bandwidth: Bandwidth,
 }
 
 impl Profile {

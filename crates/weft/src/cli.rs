@@ -36,6 +36,9 @@ enum Command {
     /// Make, show, remove and join networks
     #[command(subcommand)]
     Network(command::network::Command),
+    /// Show, set and clear limits of bandwidth, while workloads run
+    #[command(subcommand)]
+    Bandwidth(command::bandwidth::Command),
     /// Take in objects: namespaces, policies
     Apply(command::apply::Args),
     /// Show declared objects
@@ -105,6 +108,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => command::attach::run(session, args)?,
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
+        Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Apply(args) => command::apply::run(session, &args)?,
         Command::Get(args) => command::get::run(session, args)?,
         Command::Describe(which) => command::get::describe(session, which)?,
@@ -158,6 +162,8 @@ mod tests {
             ["weft", "network", "create", "x", "--subnet=10.0.0.1"],
             ["weft", "network", "create", "x", "--mode=overlay"],
             ["weft", "attach", "x", "--pid", "7"],
+            ["weft", "attach", "x", "--bandwidth", "0"],
+            ["weft", "bandwidth", "set", "x", "--limit=1000000000000000000"],
         ] {
             let error = Cli::try_parse_from(bad).unwrap_err();
             assert!(!matches!(error.kind(), ErrorKind::DisplayHelp), "{bad:?}");

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod attach;
+pub(crate) mod bandwidth;
 pub(crate) mod cni;
 pub(crate) mod delete;
 pub(crate) mod detach;

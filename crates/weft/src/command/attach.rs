@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use weft_model::api::{Attach, Reply, Request};
 use weft_model::policy::WorkloadPort;
 use weft_model::{
-    AttachmentId, ContainerId, IfName, LabelKey, LabelValue, Mac, NamespaceName, NetworkName, PortName,
-    Profile,
+    AttachmentId, Bandwidth, ContainerId, IfName, LabelKey, LabelValue, Mac, NamespaceName, NetworkName,
+    PortName, Profile,
 };
 
 use crate::cli::Session;
@@ -51,7 +51,7 @@ pub(crate) struct Wish {
     explain: bool,
 }
 
-/// What a workload is, for selectors.
+/// What a workload is to selectors, and what its wire does for it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProfileArgs {
     /// Its namespace, as policies know it [default: default]
@@ -63,12 +63,19 @@ pub(crate) struct ProfileArgs {
     /// A port that policies may name, such as web=8080/TCP; may be repeated
     #[arg(long, value_name = "NAME=PORT[/PROTOCOL]", value_parser = weft_model::policy::named_port)]
     port_name: Vec<(PortName, WorkloadPort)>,
+    /// The most that may flow, in bits per second: `100M` both ways, `100M/50M` to and from the workload, `-` for no limit; `100M:1M` names a burst in bits
+    #[arg(long, value_name = "LIMIT")]
+    bandwidth: Option<Bandwidth>,
 }
 
 impl From<ProfileArgs> for Profile {
     fn from(args: ProfileArgs) -> Profile {
-        let (labels, named_ports) = (args.label.into_iter().collect(), args.port_name.into_iter().collect());
-        Profile { namespace: args.namespace, labels, named_ports }
+        Profile {
+            namespace: args.namespace,
+            labels: args.label.into_iter().collect(),
+            named_ports: args.port_name.into_iter().collect(),
+            bandwidth: args.bandwidth.unwrap_or_default(),
+        }
     }
 }
 
