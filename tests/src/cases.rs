@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use weft_kernel::conntrack;
+use weft_kernel::netlink::{Family, Socket};
 use weft_lab::traffic::frame::{Frame, icmp, ip, packet, tcp, udp};
 use weft_lab::traffic::{Capture, Tap};
 use weft_lab::{Namespace, OUTSIDE4, OUTSIDE6};
@@ -138,6 +140,7 @@ impl Cases {
     /// If one that is expected does not arrive, it is not among the arrived; errors are those of sockets.
     pub fn arrived(&mut self, packets: &[Packet], expected: &[bool]) -> Result<Vec<bool>> {
         self.drain()?;
+        self.forget_flows()?;
         let first = self.next;
         for (index, packet) in packets.iter().enumerate() {
             let from = &self.all[self.parties[&packet.source]];
@@ -174,6 +177,16 @@ impl Cases {
                 note(&frame, packets, first, arrived, |to| self.parties.get(&to) == Some(&index));
             }
         }
+        Ok(())
+    }
+
+    /// What earlier packets began must not carry later ones.
+    fn forget_flows(&self) -> Result<()> {
+        self.scene.host.netns().run(|| {
+            let mut socket = Socket::open(Family::Netfilter)?;
+            let flows = conntrack::flows(&mut socket, &conntrack::Filter::default())?;
+            conntrack::forget(&mut socket, &flows).map(|_| ())
+        })??;
         Ok(())
     }
 

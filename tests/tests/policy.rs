@@ -1,5 +1,7 @@
 //! The third judge of policy: real packets between real workloads, and what else policy promises (BAR.md, security rows 11 to 16).
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use weft_model::Mode;
 use weft_plan::policy::cases::{Dice, case, packets};

@@ -4,6 +4,7 @@
 //! Nothing here knows what a workload or a service is, and no program is ever executed.
 
 pub mod change;
+pub mod conntrack;
 pub mod fake;
 pub mod linux;
 pub mod netlink;

@@ -16,6 +16,7 @@ pub mod fix;
 pub mod matcher;
 pub mod numbering;
 pub mod resolve;
+pub mod tables;
 pub mod verdict;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use weft_model::{AttachmentId, IfName};
 pub use compile::{Ports, Row};
 pub use numbering::Numbering;
 pub use resolve::{Rule, Terms};
+pub use tables::Tables;
 pub use verdict::{Packet, Verdict, verdict};
 
 /// What tells a class of peers from others: a digest of the matchers that its members match. Zero: none.

@@ -2,6 +2,7 @@
 
 use rustix::thread::{MembarrierCommand, membarrier};
 use weft_kernel::Change;
+use weft_kernel::conntrack::{self, Filter, Flow};
 use weft_kernel::nflog::Logged;
 use weft_kernel::nft::Diff;
 use weft_model::api::{Denial, Error, ErrorKind, Judge};
@@ -10,6 +11,7 @@ use weft_plan::policy::explain;
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::resolve::Policies;
 use weft_plan::policy::verdict::judge;
+use weft_plan::policy::{Packet, Tables};
 
 use super::Engine;
 use crate::{chain, flows};
@@ -45,7 +47,40 @@ impl Engine {
         if !refused.is_empty() {
             self.reap_and_resync();
         }
+        self.end_denied_flows();
         refused.is_empty()
+    }
+
+    /// Has the kernel forget connections that are denied now: their next packet begins anew, and is judged. Others are
+    /// left alone, or translated ones would break.
+    fn end_denied_flows(&mut self) {
+        if self.plan.policy.subjects.is_empty() {
+            return;
+        }
+        let flows = match conntrack::flows(self.kernel.netfilter(), &Filter::default()) {
+            Ok(flows) => flows,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "connections cannot be listed; those denied now go on");
+                return;
+            }
+        };
+        let tables = Tables::of(&self.plan.policy);
+        let denied = |flow: &Flow| {
+            // The real destination is where answers come from.
+            let (destination, (port, _)) = (flow.reply.source, flow.reply.ports);
+            let (source, protocol) = (flow.original.source, flow.original.protocol);
+            !tables.pass(&Packet { source, destination, protocol, port })
+        };
+        let denied: Vec<Flow> = flows.into_iter().filter(denied).collect();
+        if denied.is_empty() {
+            return;
+        }
+        match conntrack::forget(self.kernel.netfilter(), &denied) {
+            Ok(count) => tracing::info!(count, "connections that policy denies now were ended"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "failed to end connections that policy denies now")
+            }
+        }
     }
 
     /// Gives names to packets that rules have logged, and keeps them.

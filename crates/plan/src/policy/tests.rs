@@ -1,39 +1,16 @@
 //! The oracle and the tables agree; and both say what Kubernetes says, where that is written down.
 
 use weft_model::Mode;
-use weft_model::policy::Direction;
 
 use super::cases::{case, packets};
+use super::compile::compile;
 use super::matcher::Members;
 use super::resolve::Policies;
 use super::verdict::judge;
-use super::{Class, Packet, PolicyPlan, compile::compile};
 
 /// How many worlds are judged; all of them in the long run (BAR.md, C2).
 fn seeds() -> u64 {
     if std::env::var_os("WEFT_FULL").is_some() { 10_000 } else { 100 }
-}
-
-fn class(plan: &PolicyPlan, address: std::net::IpAddr) -> Class {
-    let block = || plan.blocks.iter().find(|(first, last, _)| (*first..=*last).contains(&address));
-    plan.peers.get(&address).copied().or_else(|| block().map(|(_, _, class)| *class)).unwrap_or_default()
-}
-
-/// What the tables say of a packet: of the local ends only.
-fn by_tables(plan: &PolicyPlan, packet: &Packet, audit: bool) -> bool {
-    Direction::BOTH.into_iter().all(|direction| {
-        let (own, peer) = match direction {
-            Direction::Ingress => (packet.destination, packet.source),
-            Direction::Egress => (packet.source, packet.destination),
-        };
-        let Some(subject) = plan.subjects.values().find(|s| s.addresses.contains(&own)) else { return true };
-        let judged = subject.judged(direction);
-        let Some(table) = judged.and_then(|j| if audit { j.audit.as_ref() } else { j.enforced.as_ref() })
-        else {
-            return true;
-        };
-        table.row(class(plan, peer)).passes(packet.protocol, packet.port)
-    })
 }
 
 #[test]
@@ -43,14 +20,15 @@ fn tables_say_what_the_oracle_says() {
         let remote = seed % 2 == 1;
         let world = case(seed, Mode::Routed, remote);
         let (plan, policies, members) = (compile(&world), Policies::of(&world), Members::of(&world));
+        let tables = super::Tables::of(&plan);
         for packet in &packets {
             let verdict = judge(&policies, &members, packet);
             // Ends on other hosts are judged there.
             let here = |name: &str| members.all.iter().any(|m| m.local && m.name == name);
             let allowed = verdict.sides.iter().filter(|s| here(&s.workload)).all(|s| s.allowed);
-            assert_eq!(by_tables(&plan, packet, false), allowed, "seed {seed}: {packet:?}: {verdict:#?}");
+            assert_eq!(tables.pass(packet), allowed, "seed {seed}: {packet:?}: {verdict:#?}");
             if allowed && verdict.sides.iter().any(|s| here(&s.workload) && s.audit.is_some()) {
-                assert!(!by_tables(&plan, packet, true), "seed {seed}, audit: {packet:?}: {verdict:#?}");
+                assert!(!tables.pass_audit(packet), "seed {seed}, audit: {packet:?}: {verdict:#?}");
             }
         }
     }
