@@ -167,6 +167,12 @@ pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
         Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::accept()]),
         Rule::new([Expr::one_of(Field::Icmpv6Type, &NEIGHBOURS), Expr::accept()]),
     ];
+    first.extend(judges.iter().filter(|j| !j.audit).map(|judge| {
+        // The answer to what policy denies by now: judged as a connection of the other end's it would pass, and open the way again.
+        let answer = Expr::lookup(&[judge.peer()], SetRef::hash(&judge.name("isolated")));
+        let reason = "answer to a connection that nobody saw begin";
+        super::super::inet::refuse(amid().into_iter().chain([answer]), Expr::drop(), reason)
+    }));
     first.extend(judges.iter().map(|judge| {
         let judged = Expr::lookup(&[judge.own()], SetRef::hash(&judge.name("isolated")));
         Rule::new([judged, Expr::jump(&judge.name(""))])
@@ -188,6 +194,12 @@ pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
     }
 }
 
+/// Matches TCP in the middle: of a connection that conntrack has not seen the beginning of, behind the match of established ones.
+fn amid() -> [Expr; 2] {
+    let raw = |bytes: &[u8]| Value::Raw(Raw::new(bytes).expect("one byte is a raw value"));
+    [Expr::number(Field::L4Proto, 6), Expr::masked(TCP_FLAGS, raw(&SYN), raw(&[0]))]
+}
+
 fn unmark() -> Expr {
     Expr::set_mark(Mark::Packet, POLICY_MARK, 0)
 }
@@ -204,15 +216,10 @@ fn judging(judge: Judge, lengths: &BTreeSet<u8>) -> Vec<Rule> {
     let with_ports = Protocol::ALL.map(|p| Value::protocol(p.number())).into();
     let without_ports =
         Expr::Match { left: Field::L4Proto.into(), compare: Compare::Ne, right: Right::OneOf(with_ports) };
-    let raw = |bytes: &[u8]| Value::Raw(Raw::new(bytes).expect("one byte is a raw value"));
     let mut rules = vec![
         // Nobody can tell which end began what conntrack has not seen the beginning of: its reply would pass as a connection of the
         // other end's (tcp_loose).
-        Rule::new([
-            Expr::number(Field::L4Proto, 6),
-            Expr::masked(TCP_FLAGS, raw(&SYN), raw(&[0])),
-            Expr::goto(&judge.name("deny")),
-        ]),
+        Rule::new(amid().into_iter().chain([Expr::goto(&judge.name("deny"))])),
         Rule::new([unmark()]),
         Rule::new([Expr::jump(&format!("{end}_peer{}", judge.ip.digit()))]),
         Rule::new([
@@ -238,7 +245,6 @@ fn denying(judge: Judge) -> Vec<Rule> {
     if !judge.audit {
         rules.push(super::super::inet::refuse([], Expr::drop(), "denied by policy"));
     }
-    let _ = judge.peer();
     rules
 }
 
