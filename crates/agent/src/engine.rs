@@ -10,6 +10,7 @@ mod detach;
 mod events;
 mod network;
 mod object;
+mod peers;
 mod policy;
 mod recover;
 mod report;
@@ -23,7 +24,7 @@ use std::time::Instant;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind};
-use weft_model::{AttachmentId, Cluster, Here, IfName, NetworkName, Workload, World};
+use weft_model::{AttachmentId, Cluster, Here, IfName, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
 use weft_plan::policy::Numbering;
@@ -31,6 +32,7 @@ use weft_store::{Embedded, Store, Write};
 
 use crate::fault;
 use crate::flows::Denials;
+use crate::probe::Sample;
 use crate::reaper::Retired;
 
 pub use recover::StartError;
@@ -60,6 +62,8 @@ pub(crate) struct Engine {
     started: Instant,
     /// What is wrong, for `weft status`.
     health: Vec<String>,
+    /// What is known of other hosts by asking them.
+    heard: BTreeMap<NodeName, Sample>,
     /// What of the cluster's records cannot be used, for the same.
     strange: Vec<String>,
     /// Where the cluster as it was last heard of is kept until the next reboot.

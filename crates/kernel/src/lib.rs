@@ -11,6 +11,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nflog;
 pub mod nft;
+pub mod offload;
 pub mod ours;
 pub mod packet;
 pub mod peer;

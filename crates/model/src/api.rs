@@ -5,6 +5,7 @@
 
 mod flow;
 mod object;
+mod status;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
 
 pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};
+pub use self::status::{Explanation, Hop, Owned, PeerStatus, ReachStatus, Refused, Status, WorkloadStatus};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -78,6 +80,13 @@ pub enum Request {
     Diff,
     /// Everything in the kernel that is weft's. Reply: [`Reply::Inventory`].
     Inventory,
+    /// The way of a packet, from the plan. Reply: [`Reply::Explanation`].
+    Explain {
+        /// An address, a workload's container, or `host`.
+        from: String,
+        /// An address, a workload's container, or a host's name.
+        to: String,
+    },
     /// What this host's kernel should hold, as the agent computed it. Reply: [`Reply::Plan`].
     Plan,
     /// Take objects in, all or none. Reply: [`Reply::Applied`].
@@ -216,6 +225,8 @@ pub enum Reply {
     Flows(Vec<Denial>),
     /// What policy says, as a JSON document in text.
     Judged(String),
+    /// The way of a packet.
+    Explanation(Box<Explanation>),
     /// It failed.
     Error(Error),
 }
@@ -283,76 +294,6 @@ pub struct PoolStatus {
     pub resting: u64,
     /// How many a workload could have in all; saturates for large IPv6 subnets.
     pub usable: u64,
-}
-
-/// What `weft status` shows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// Version of this structure.
-    pub api: u32,
-    /// This host.
-    pub node: NodeName,
-    /// weft's version.
-    pub version: String,
-    /// Process id of the agent.
-    pub pid: u32,
-    /// Seconds since it started.
-    pub uptime: u64,
-    /// Resident memory in KiB.
-    pub resident_kib: u64,
-    /// The dataplane in use.
-    pub dataplane: String,
-    /// Its networks.
-    pub networks: Vec<NetworkStatus>,
-    /// Its workloads.
-    pub workloads: Vec<WorkloadStatus>,
-    /// Packets refused, by reason.
-    pub refused: Vec<Refused>,
-    /// What is wrong, with what to do; empty when all is well.
-    pub health: Vec<String>,
-}
-
-/// One workload in `weft status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorkloadStatus {
-    /// Its identity.
-    pub id: AttachmentId,
-    /// The host's end.
-    pub host_ifname: IfName,
-    /// Its addresses.
-    pub addresses: Vec<IpNet>,
-    /// Its Ethernet address.
-    pub mac: Mac,
-    /// How far it has come.
-    pub phase: Phase,
-    /// Its namespace.
-    pub netns: PathBuf,
-    /// `namespace/name` in Kubernetes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<PodIdentity>,
-    /// Its limits.
-    #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
-    pub bandwidth: Bandwidth,
-}
-
-/// A counter of refused packets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refused {
-    /// Why: the comment of the rule that refused them.
-    pub reason: String,
-    /// How many packets.
-    pub packets: u64,
-    /// How many bytes.
-    pub bytes: u64,
-}
-
-/// One kernel object or file of weft's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Owned {
-    /// `link`, `address`, `route`, `neighbour`, `limit`, `detour`, `nftables`, `sysctl`, `file`.
-    pub kind: String,
-    /// The object, as the command that lists it would show it.
-    pub object: String,
 }
 
 /// Kinds of failure; a client decides by them, people read the message.

@@ -8,6 +8,7 @@ pub(crate) mod cni;
 pub(crate) mod delete;
 pub(crate) mod detach;
 pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod flows;
 pub(crate) mod get;
 pub(crate) mod install;

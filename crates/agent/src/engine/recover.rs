@@ -69,6 +69,7 @@ impl Engine {
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
+            heard: BTreeMap::new(),
             strange: Vec::new(),
             cluster_record: config.run_dir.join("cluster.json"),
             unwritten_cluster: None,
