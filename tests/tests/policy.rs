@@ -12,7 +12,7 @@ use weft_plan::policy::{Packet, Verdict};
 use weft_tests::cases::Cases;
 
 /// Worlds per mode, and packets of each: together more than 300 worlds.
-const WORLDS: u64 = 160;
+const WORLDS: u64 = 152;
 const PACKETS: u64 = 40;
 
 #[test]

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::address::AddressRange;
 use crate::bandwidth::Bandwidth;
 use crate::mac::Mac;
-use crate::name::{ContainerId, IfName, NetworkName, NodeName};
+use crate::name::{ContainerId, IfName, NetworkName};
 use crate::network::{Mode, Network};
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
-use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
+use crate::workload::{AttachmentId, Owner, PodIdentity};
 
 pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};

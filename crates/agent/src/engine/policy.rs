@@ -78,7 +78,7 @@ impl Engine {
         match conntrack::forget(self.kernel.netfilter(), &denied) {
             Ok(count) => tracing::info!(count, "connections that policy denies now were ended"),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "failed to end connections that policy denies now")
+                tracing::warn!(error = chain(&error), "failed to end connections that policy denies now");
             }
         }
     }

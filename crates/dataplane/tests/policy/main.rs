@@ -1,10 +1,13 @@
 //! The second judge of policy: a walk through the rendered rules says what the oracle says, for every packet of many worlds
 //! (DESIGN.md §3, invariant 10). Real packets are the third: `tests/tests/policy.rs`.
 
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 mod walk;
 
 use weft_dataplane::nft::{policy, ruleset};
-use weft_kernel::nft::{Family, TableName, Tables};
+use weft_kernel::netlink::{self, Socket};
+use weft_kernel::nft::{self, Family, TableName, Tables};
 use weft_kernel::ours::{POLICY_MARK, TABLE};
 use weft_model::Mode;
 use weft_plan::policy::cases::{case, here, packets};
@@ -111,6 +114,33 @@ fn apply(kernel: &mut Tables, diff: &weft_kernel::nft::Diff) {
             panic!("errno {errno} for {:?}", batch[at]);
         }
     }
+}
+
+/// The real kernel takes the rules, and what it gives back is what was wanted: nothing is left to do.
+#[test]
+fn the_kernel_takes_the_rules_and_gives_them_back() {
+    let netns = weft_kernel::netns::Netns::anonymous().unwrap();
+    netns
+        .run(|| {
+            let mut socket = Socket::open(netlink::Family::Netfilter).unwrap();
+            let names = weft_kernel::ours::tables();
+            let mut numbering = Numbering::default();
+            for seed in 0..12 {
+                let mut plan = plan(&case(seed, Mode::Bridge, true), &here());
+                numbering.assign(&mut plan.policy);
+                let wanted = ruleset(&plan);
+                let found = nft::read(&mut socket, &names).unwrap();
+                let steps = nft::diff(&wanted, &found);
+                for batch in [&steps.install, &steps.remove] {
+                    nft::apply(&mut socket, batch).unwrap();
+                }
+                let found = nft::read(&mut socket, &names).unwrap();
+                let left = nft::diff(&wanted, &found);
+                assert!(left.is_empty(), "seed {seed}: {left:?}");
+                assert_eq!(policy::numbers(&found), plan.policy.classes, "seed {seed}");
+            }
+        })
+        .unwrap();
 }
 
 #[test]

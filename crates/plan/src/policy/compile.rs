@@ -104,11 +104,14 @@ pub fn compile(world: &World) -> PolicyPlan {
     plan
 }
 
+/// What workloads have in common that share a table: direction, namespace, policies that select them, and their named ports.
+type Key = (Direction, String, Vec<(u8, usize)>, Vec<(u8, u16, String)>);
+
 /// Tables under way, each for all the workloads that the same policies select.
 #[derive(Default)]
 struct Shared {
     drafts: Vec<Draft>,
-    by_key: BTreeMap<(Direction, String, Vec<(u8, usize)>, Vec<(u8, u16, String)>), Option<usize>>,
+    by_key: BTreeMap<Key, Option<usize>>,
 }
 
 struct Draft {

@@ -11,7 +11,7 @@ use weft_model::policy::{
 };
 use weft_model::{PortName, World};
 
-use super::matcher::{End, Matcher, Member, Members, Namespaces};
+use super::matcher::{End, Matcher, Member, Namespaces};
 
 /// What is asked of the packets of a workload in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,13 +203,6 @@ impl Policies {
         }
         terms
     }
-}
-
-/// All terms of a workload in a direction, for those who ask once.
-#[must_use]
-pub fn terms(world: &World, members: &Members, workload: &Member, direction: Direction) -> Terms {
-    let _ = members;
-    Policies::of(world).terms(workload, direction)
 }
 
 fn of_namespace(namespace: &weft_model::NamespaceName, policy: &NetworkPolicy) -> Prepared {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use weft_model::World;
-use weft_model::policy::{Action, Direction, Enforcement};
+use weft_model::policy::{Action, Direction};
 
 use super::matcher::{End, Members};
 use super::resolve::{Policies, Terms};
@@ -168,14 +168,6 @@ fn decide(
     (true, Cause::Default, considered)
 }
 
-impl Side {
-    /// Whether a policy in force, rather than one under audit only, is asked here.
-    #[must_use]
-    pub fn is_enforced(&self) -> bool {
-        !self.considered.is_empty() || self.by != Cause::Default
-    }
-}
-
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -184,10 +176,4 @@ impl std::fmt::Display for Cause {
             Cause::Default => f.write_str("no policy says anything"),
         }
     }
-}
-
-/// Whether a policy is only under audit.
-#[must_use]
-pub fn is_audit(enforcement: Enforcement) -> bool {
-    enforcement == Enforcement::Audit
 }

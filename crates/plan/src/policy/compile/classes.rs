@@ -57,8 +57,7 @@ impl Classes {
             classes.blocks.push((*first, *last, class));
         }
         let finder = Finder::of(interned);
-        let mut alike: HashMap<(&NamespaceName, &weft_model::Labels, Vec<(u8, u16, &str)>), Vec<u32>> =
-            HashMap::new();
+        let mut alike: HashMap<Alike<'_>, Vec<u32>> = HashMap::new();
         for (address, index) in members.addresses() {
             let member = &members.all[index];
             let names = member.ports.iter().map(|(n, p)| (p.protocol.number(), p.port, n.as_str())).collect();
@@ -145,6 +144,9 @@ fn hash(value: &impl Hash) -> u64 {
 fn digest(matcher: &Matcher) -> u64 {
     hash(matcher)
 }
+
+/// What selectors see of a workload: namespace, labels, named ports.
+type Alike<'a> = (&'a NamespaceName, &'a weft_model::Labels, Vec<(u8, u16, &'a str)>);
 
 /// Finds the matchers that mean a workload without asking all of them.
 struct Finder<'a> {
