@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod cases;
 pub mod cnitool;
 pub mod confinement;
 pub mod containerd;

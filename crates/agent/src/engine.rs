@@ -11,6 +11,7 @@ mod events;
 mod network;
 mod object;
 mod peers;
+mod policy;
 mod ports;
 mod record;
 mod recover;
@@ -33,9 +34,11 @@ use weft_model::api::{Error, ErrorKind};
 use weft_model::{AttachmentId, Cluster, Here, IfName, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
+use weft_plan::policy::Numbering;
 use weft_store::Embedded;
 
 use crate::fault;
+use crate::flows::Denials;
 use crate::probe::Sample;
 use crate::reaper::Retired;
 
@@ -52,6 +55,10 @@ pub(crate) struct Engine {
     host_ends: BTreeMap<IfName, AttachmentId>,
     /// Which attachments a namespace has, by its inode.
     inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
+    /// Which number policy's marks have for which class of peers.
+    numbering: Numbering,
+    /// The last packets that policy denied.
+    denials: Denials,
     /// Finished attachments whose record still says pending: written along with the next change.
     unwritten: BTreeSet<AttachmentId>,
     records: record::Records,
@@ -152,6 +159,7 @@ impl Engine {
     /// Computes the plan anew, after a change of more than one workload.
     fn replan(&mut self) {
         self.plan = weft_plan::plan(&self.world, &self.here);
+        self.numbering.assign(&mut self.plan.policy);
     }
 
     fn addresses(&mut self, network: &NetworkName) -> Result<&mut Addresses, Error> {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 mod engine;
 mod fault;
+mod flows;
 mod host;
 mod inventory;
 mod journal;
@@ -119,6 +120,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     spawn("repairs", here, move |agent| agent.repairs(&bell))?;
     spawn("watch", here, move |agent| watch.run(&agent, &ports))?;
     spawn("settings", here, move |agent| look.run(&agent))?;
+    spawn("denials", here, |agent| flows::run(&agent))?;
     spawn("socket", here, move |agent| socket::serve(&agent, listener))?;
     let journal = config.journal();
     spawn("journal", here, move |agent| {

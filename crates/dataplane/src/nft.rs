@@ -5,7 +5,7 @@
 //!
 //! | table | sees | holds |
 //! |---|---|---|
-//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, isolation, published ports, masquerade |
+//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, policy, isolation, published ports, masquerade |
 //! | `arp weft` | ARP of routed wires | sender guard |
 //! | `bridge weft` | frames from bridge ports | source, ARP and ND guard by port |
 
@@ -15,6 +15,7 @@ mod guard;
 mod host;
 mod inet;
 mod overlay;
+pub mod policy;
 pub(crate) mod ports;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
@@ -40,6 +41,7 @@ pub fn ruleset(plan: &Plan) -> Tables {
     });
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
+    policy::fill(&plan.policy, &mut tables);
     tables
 }
 

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nft;
 pub mod offload;
 pub mod ours;

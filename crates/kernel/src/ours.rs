@@ -32,6 +32,11 @@ pub const REAPED: u32 = GROUP | 0xffff;
 pub const LEAVING: u32 = GROUP;
 /// The protocol number of routes (linux/rtnetlink.h leaves those above 4 to whoever administers them).
 pub const ROUTE_PROTOCOL: u8 = 119;
+/// The bits of a packet's mark in which the class of a peer stands while the packet is judged by policy; they are zero
+/// again when that is done. Other bits are not weft's.
+pub const POLICY_MARK: u32 = 0x3fff_0000;
+/// How far the class's number is shifted.
+pub const POLICY_MARK_SHIFT: u32 = 16;
 /// The number of a queue that limits a wire: "we" in ASCII.
 pub const SHAPE_HANDLE: u32 = 0x7765_0000;
 /// The preference of the filter that sends what arrives by a wire through its detour: "we" in ASCII.

@@ -50,6 +50,11 @@ enum Command {
     Describe(command::get::Which),
     /// Forget declared objects; that they are gone already is no error
     Delete(command::delete::Args),
+    /// Show packets that policy denied
+    Flows(command::flows::Args),
+    /// Test policies without a network, and ask why a connection passes or does not
+    #[command(subcommand)]
+    Policy(command::policy::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Run a program in a container
@@ -140,6 +145,8 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Get(args) => command::get::run(session, args)?,
         Command::Describe(which) => command::get::describe(session, which)?,
         Command::Delete(args) => command::delete::run(session, args)?,
+        Command::Flows(args) => command::flows::run(session, &args)?,
+        Command::Policy(command) => return command::policy::run(session, command),
         Command::Status => command::status::run(session)?,
         Command::Run(args) => return command::run::run(session, *args),
         Command::Ps(args) => return command::ps::run(session, &args),

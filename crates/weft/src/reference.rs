@@ -42,6 +42,9 @@ and not when `NO_COLOR` is set.
 | `doctor` | `findings`: `severity` (`error`, `warning` or `note`), `kind`, `what`, `why`, `fix` |
 | `apply`, `delete` | `objects`: `object` and `outcome` of each |
 | `get`, `describe` | `objects` |
+| `flows` | `flows`; with `--follow` an object per line |
+| `policy explain` | `allowed`, `packets`, `text` |
+| `policy test` | `passed`, `failed` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |

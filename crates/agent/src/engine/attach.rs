@@ -48,19 +48,23 @@ impl Engine {
             self.prepare_loopback(&mut wanted);
             self.end_former_flows(&workload);
         }
-        let changes = weft_dataplane::steps(&wanted, &weft_dataplane::empty_for_workload().state);
+        let mut changes = weft_dataplane::steps(&wanted, &weft_dataplane::empty_for_workload().state);
         if wish.explain {
             let commands = changes.iter().flat_map(Change::commands).collect();
             return Ok(Attached { commands, ..self.attached(&planned) });
         }
         fault::point(OPERATION);
         self.insert(workload.clone());
+        let policy = self.replan_policy();
         if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
             self.remove(&wish.id);
+            self.replan_policy();
             self.give_back(&wish.id);
             return Err(error.into());
         }
         fault::point(OPERATION);
+        // What its policies say is in force before there is a wire (invariant 6).
+        changes.extend(super::policy::changes(policy));
         if let Err(error) = self.make(&changes) {
             self.undo(&planned);
             let why = self.explain_refusal(wish, &error);
@@ -267,6 +271,7 @@ impl Engine {
         }
         let _ = self.kernel.reap();
         self.remove(&planned.id);
+        self.enforce(OPERATION);
         self.give_back(&planned.id);
         let id = planned.id.clone();
         self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() }]);

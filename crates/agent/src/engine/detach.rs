@@ -41,6 +41,8 @@ impl Engine {
         self.record_or_owe(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]);
         fault::point(OPERATION);
         self.retire(changes);
+        // Behind the wire, which is shut by now; at once, because its address may soon be another's.
+        self.enforce(OPERATION);
         fault::point(OPERATION);
         self.end_namespaces();
         Vec::new()
@@ -88,6 +90,7 @@ impl Engine {
             return;
         }
         self.remove(id);
+        self.enforce(OPERATION);
         let (id, at) = (id.clone(), clock::now());
         self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at }]);
     }

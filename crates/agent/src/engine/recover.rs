@@ -61,6 +61,10 @@ impl Engine {
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             inside: BTreeMap::new(),
+            denials: crate::flows::Denials::default(),
+            numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
+                &found.state.tables,
+            )),
             unwritten: BTreeSet::new(),
             records: super::record::Records::default(),
             store,
@@ -105,6 +109,7 @@ impl Engine {
         engine.adopt_networks(&loaded, &found.state);
         engine.recall_cluster();
         engine.adopt_workloads(loaded, &found.state);
+        engine.replan_policy();
         engine.early = Some(found);
         Ok(engine)
     }
