@@ -56,7 +56,10 @@ fn addresses(members: &Members, whom: &str) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = whom.parse() {
         return Ok(vec![address]);
     }
-    let bare = |name: &str| name.split_once('/').is_some_and(|(_, container)| container == whom);
+    // `weft attach NAME` calls a container after its network namespace.
+    let short = |container: &str| container.strip_prefix("netns-").unwrap_or(container) == whom;
+    let bare =
+        |name: &str| name.split_once('/').is_some_and(|(_, container)| container == whom || short(container));
     let found: Vec<_> = members.all.iter().filter(|m| m.name == whom || bare(&m.name)).collect();
     let names: std::collections::BTreeSet<&str> = found.iter().map(|m| m.name.as_str()).collect();
     match names.len() {

@@ -43,7 +43,7 @@ pub(crate) enum Command {
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    whom: String,
+    pub(super) whom: String,
     port: u16,
     protocol: u8,
 }
@@ -86,20 +86,23 @@ pub(crate) fn run(session: &Session, command: Command) -> anyhow::Result<ExitCod
     }
 }
 
-fn explained(
+/// What the agent says of a connection: a JSON document in text.
+pub(super) fn ask(session: &Session, from: String, to: Target) -> anyhow::Result<String> {
+    let Target { whom, port, protocol } = to;
+    match session.ask(&Request::Judge(Judge { from, to: whom, protocol, port }))? {
+        Reply::Judged(text) => Ok(text),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+pub(super) fn explained(
     session: &Session,
     from: String,
     to: Target,
     world: Option<PathBuf>,
 ) -> anyhow::Result<ExitCode> {
     let text = match world {
-        None => {
-            let Target { whom, port, protocol } = to;
-            match session.ask(&Request::Judge(Judge { from, to: whom, protocol, port }))? {
-                Reply::Judged(text) => text,
-                reply => return Err(unexpected(&reply)),
-            }
-        }
+        None => ask(session, from, to)?,
         Some(folder) => {
             let world = scenario::world(&[folder])?.0;
             let members = Members::of(&world);
