@@ -4,6 +4,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use weft_kernel::memory;
+
 use crate::engine::Engine;
 
 /// Events come in bursts (a flush of rules is one per rule): wait so long for more before mending.
@@ -55,6 +57,7 @@ impl Agent {
             engine.measure();
             patience = if engine.sync() { AUDIT } else { RETRY };
             drop(engine);
+            memory::give_back();
             std::thread::sleep(PAUSE);
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weft_kernel::loopback;
 use weft_model::NodeName;
 
 /// Where the configuration is looked for unless told otherwise.
@@ -27,6 +28,13 @@ pub struct Config {
     pub cluster_file: Option<PathBuf>,
     /// Whether a network called `default` is made when there is none.
     pub default_network: bool,
+    /// Whether published ports answer at 127.0.0.1 and ::1 of this host, too. That takes programs (BPF) at the
+    /// sockets of the host's processes.
+    pub publish_on_loopback: bool,
+    /// The control group (version 2) whose processes reach them there; default: all of this machine.
+    pub cgroup: Option<PathBuf>,
+    /// weft's own folder in a BPF file system.
+    pub bpf_dir: PathBuf,
     /// Whether workloads are kept from the cloud's metadata addresses (169.254.169.254, fd00:ec2::254).
     pub block_metadata: bool,
 }
@@ -40,6 +48,9 @@ impl Default for Config {
             socket: None,
             cluster_file: None,
             default_network: true,
+            publish_on_loopback: true,
+            cgroup: None,
+            bpf_dir: loopback::PINS.into(),
             block_metadata: true,
         }
     }
@@ -102,6 +113,15 @@ impl Config {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.run_dir.join("journal")
+    }
+
+    /// Where published ports of the loopback are led elsewhere; `None` where that is switched off or cannot be.
+    #[must_use]
+    pub fn loopback(&self) -> Option<loopback::Place> {
+        let usual = loopback::Place::of_this_machine;
+        let cgroup = self.cgroup.clone().or_else(|| usual().map(|place| place.cgroup));
+        let place = cgroup.map(|cgroup| loopback::Place { cgroup, pins: self.bpf_dir.clone() });
+        place.filter(|_| self.publish_on_loopback)
     }
 
     /// This host's name.

@@ -36,6 +36,16 @@ pub(crate) fn facts() -> Result<Facts, Error> {
     let links = socket.dump(&link::list(), |all: &mut Vec<_>, m| all.extend(link::read(m)))?;
     let routes = socket.dump(&route::list(), |all: &mut Vec<_>, m| all.extend(route::read(m)))?;
     let addresses = socket.dump(&address::list(), |all: &mut Vec<_>, m| all.extend(address::read(m)))?;
+    Ok(of(&links, &routes, &addresses))
+}
+
+/// Gathers them from what the kernel has told of the calling thread's namespace.
+#[must_use]
+pub(crate) fn of(
+    links: &[link::Described],
+    routes: &[route::Described],
+    addresses: &[address::Described],
+) -> Facts {
     let foreign = |index: u32| links.iter().any(|l| l.index == index && !is_ours(l.group));
 
     let uplinks: BTreeSet<u32> =
@@ -60,7 +70,7 @@ pub(crate) fn facts() -> Result<Facts, Error> {
     });
     let held = held.collect();
     let names = others().filter_map(|l| l.name.clone());
-    Ok(Facts { mtu: mtu.unwrap_or(ETHERNET), learning_links: learning(names), addresses: held, taken })
+    Facts { mtu: mtu.unwrap_or(ETHERNET), learning_links: learning(names), addresses: held, taken }
 }
 
 /// All addresses of the calling thread's namespace.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 mod engine;
 mod fault;
+mod flows;
 mod host;
 mod inventory;
 mod journal;
@@ -16,6 +17,7 @@ mod peers;
 pub mod privileges;
 mod probe;
 mod reaper;
+mod settings;
 mod socket;
 mod watch;
 
@@ -29,7 +31,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use weft_kernel::Linux;
+use weft_kernel::{Linux, memory};
 use weft_model::api::Owned;
 
 pub use config::{Config, ConfigError};
@@ -78,6 +80,7 @@ pub enum RunError {
 /// # Errors
 /// What keeps it from starting.
 pub fn run(config: &Config) -> Result<(), RunError> {
+    memory::share_one_heap();
     // Before any thread starts: each has its own.
     privileges::give_up().map_err(|e| RunError::Privileges(e.into()))?;
     let folder = |path: PathBuf| private_folder(&path).map_err(|source| RunError::Folder { path, source });
@@ -88,6 +91,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     // Blocked before any thread starts, so that no thread dies of them.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Thread)?;
     let watch = watch::Watch::open().map_err(RunError::Watch)?;
+    let look = settings::Look::open().map_err(RunError::Watch)?;
     let (retire, retired) = mpsc::channel();
     let (ring, bell) = mpsc::channel();
     let mut engine = engine::Engine::start(config, retire)?;
@@ -115,6 +119,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     spawn("reaper", here, move |agent| reaper::run(&agent, &retired, reaper_kernel))?;
     spawn("repairs", here, move |agent| agent.repairs(&bell))?;
     spawn("watch", here, move |agent| watch.run(&agent, &ports))?;
+    spawn("settings", here, move |agent| look.run(&agent))?;
+    spawn("denials", here, |agent| flows::run(&agent))?;
     spawn("socket", here, move |agent| socket::serve(&agent, listener))?;
     let journal = config.journal();
     spawn("journal", here, move |agent| {
@@ -122,14 +128,20 @@ pub fn run(config: &Config) -> Result<(), RunError> {
             thread::sleep(JOURNAL_ROUND);
             journal::drain(&agent, &journal);
             let mut engine = agent.engine();
-            engine.settle();
+            let worked = engine.settle();
             engine.keep_cluster();
+            drop(engine);
+            if worked {
+                memory::give_back();
+            }
         }
     })?;
     spawn("probe", here, move |agent| probe::run(&agent))?;
     if let Some(path) = config.cluster_file.clone() {
         spawn("peers", here, move |agent| peers::follow(&agent, &path))?;
     }
+    // Store and kernel have been read whole.
+    memory::give_back();
     // The last agent's retired wires may be left.
     agent.engine().reap_later();
     notify::notify("READY=1");

@@ -179,6 +179,8 @@ fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
         Request::Apply(request) => engine.apply_objects(request).map(Reply::Applied),
         Request::Get(request) => engine.objects(&request).map(Reply::Objects),
         Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
+        Request::Flows(request) => Ok(Reply::Flows(engine.denials(request.after))),
+        Request::Judge(request) => engine.judge(&request).map(Reply::Judged),
         Request::Explain { from, to } => engine.explain(&from, &to).map(|e| Reply::Explanation(Box::new(e))),
         Request::Plan => engine.plan_json().map(Reply::Plan),
     };

@@ -1,5 +1,6 @@
 //! The agent's answers as text for people.
 
+pub(crate) mod image;
 mod peer;
 mod status;
 

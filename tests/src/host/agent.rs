@@ -17,6 +17,12 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Its number, as this process sees it.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use weft_agent::{Config, config};
+use weft_runtime::Places;
 
 use super::install::{text, tree};
 use crate::cli::Session;
+use crate::containers::end_all;
 use crate::failure::Failure;
 use crate::install::{Change, Part, remove, stop, systemd};
 use crate::output::entry;
@@ -40,6 +42,16 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         Config::default()
     });
     config.socket = session.socket.clone().or(config.socket);
+    let places = Places {
+        state: config.state_dir.clone(),
+        run: config.run_dir.clone(),
+        socket: config.socket(),
+        journal: config.journal(),
+    };
+    // While the agent can still be told that they are over; and before their folders go, in which they are mounted.
+    for done in end_all(&places, args.keep_state)? {
+        session.output.remark(&done);
+    }
     if let Some(done) = stop::agent(&config.socket())? {
         session.output.remark(&done);
     }

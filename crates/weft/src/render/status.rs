@@ -35,8 +35,11 @@ fn node(output: Output, status: &Status) -> String {
 
 /// One line per workload.
 pub(crate) fn workloads<'a>(output: Output, workloads: impl Iterator<Item = &'a WorkloadStatus>) -> String {
-    let mut table =
-        Table::new(["WORKLOAD", "NETWORK", "IF", "ADDRESSES", "MAC", "HOST END", "STATE", "NAMESPACE"]);
+    let workloads: Vec<&WorkloadStatus> = workloads.collect();
+    // Only where there is something to say: the line is long enough.
+    let publish = workloads.iter().any(|w| !w.ports.is_empty());
+    let columns = ["WORKLOAD", "NETWORK", "IF", "ADDRESSES", "MAC", "HOST END", "STATE", "NAMESPACE"];
+    let mut table = Table::new(columns.into_iter().chain(publish.then_some("PORTS")));
     for workload in workloads {
         let name = match &workload.pod {
             Some(pod) => format!("{}/{}", pod.namespace, pod.name),
@@ -46,7 +49,8 @@ pub(crate) fn workloads<'a>(output: Output, workloads: impl Iterator<Item = &'a 
             Phase::Pending => "pending",
             Phase::Ready => "ready",
         };
-        table.row([
+        let ports = publish.then(|| list(workload.ports.iter()));
+        let cells = [
             name,
             workload.id.network.to_string(),
             workload.id.ifname.to_string(),
@@ -55,7 +59,8 @@ pub(crate) fn workloads<'a>(output: Output, workloads: impl Iterator<Item = &'a 
             workload.host_ifname.to_string(),
             state.to_owned(),
             workload.netns.display().to_string(),
-        ]);
+        ];
+        table.row(cells.into_iter().chain(ports));
     }
     table.render(output)
 }

@@ -170,6 +170,7 @@ pub(crate) fn status() -> Status {
             phase: Phase::Ready,
             netns: "/run/netns/blue".into(),
             pod: None,
+            ports: Vec::new(),
             bandwidth: "100M/-".parse().unwrap(),
         }],
         peers: Vec::new(),
