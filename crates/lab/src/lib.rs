@@ -13,6 +13,7 @@
 mod agent;
 mod ask;
 mod error;
+mod etcd;
 mod folder;
 mod host;
 mod links;
@@ -22,6 +23,7 @@ mod underlay;
 
 pub use ask::ask;
 pub use error::Error;
+pub use etcd::Etcd;
 pub use folder::Folder;
 pub use host::Host;
 pub use links::Links;
