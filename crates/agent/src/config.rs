@@ -23,6 +23,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The agent's socket; default: `agent.sock` in `run_dir`.
     pub socket: Option<PathBuf>,
+    /// A file (JSON) that says which hosts and networks there are in the cluster; followed when it changes.
+    pub cluster_file: Option<PathBuf>,
     /// Whether a network called `default` is made when there is none.
     pub default_network: bool,
     /// Whether workloads are kept from the cloud's metadata addresses (169.254.169.254, fd00:ec2::254).
@@ -36,6 +38,7 @@ impl Default for Config {
             state_dir: "/var/lib/weft".into(),
             run_dir: "/run/weft".into(),
             socket: None,
+            cluster_file: None,
             default_network: true,
             block_metadata: true,
         }

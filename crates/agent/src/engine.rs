@@ -3,6 +3,7 @@
 
 mod attach;
 mod check;
+mod cluster;
 mod collect;
 mod detach;
 mod events;
@@ -19,7 +20,7 @@ use std::time::Instant;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind};
-use weft_model::{AttachmentId, IfName, NetworkName, NodeName, Workload, World};
+use weft_model::{AttachmentId, Cluster, Here, IfName, NetworkName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
 use weft_store::{Embedded, Store, Write};
@@ -31,7 +32,7 @@ pub use recover::StartError;
 
 /// World, plan, store and kernel of one host.
 pub(crate) struct Engine {
-    here: NodeName,
+    here: Here,
     world: World,
     /// What the world makes of this host; follows every change of the world.
     plan: Plan,
@@ -50,6 +51,12 @@ pub(crate) struct Engine {
     started: Instant,
     /// What is wrong, for `weft status`.
     health: Vec<String>,
+    /// What of the cluster's records cannot be used, for the same.
+    strange: Vec<String>,
+    /// Where the cluster as it was last heard of is kept until the next reboot.
+    cluster_record: std::path::PathBuf,
+    /// What is to be written there.
+    unwritten_cluster: Option<Cluster>,
 }
 
 impl Engine {

@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) mtu: u32,
     /// Links with `accept_ra` = 1 on a host that does not forward IPv6 yet.
     pub(crate) learning_links: BTreeSet<IfName>,
+    /// Addresses of interfaces that are not weft's, and the largest packet of each, in bytes.
+    pub(crate) addresses: Vec<(IfName, u32, IpAddr)>,
     /// Destinations that the host reaches already, weft's own aside: a network must not overlap them.
     pub(crate) taken: Vec<IpNet>,
 }
@@ -52,8 +54,13 @@ pub(crate) fn facts() -> Result<Facts, Error> {
     taken.sort_unstable();
     taken.dedup();
 
+    let held = addresses.iter().filter_map(|a| {
+        let link = links.iter().find(|l| l.index == a.index && !is_ours(l.group))?;
+        Some((link.name.clone()?, link.mtu, a.address.addr()))
+    });
+    let held = held.collect();
     let names = others().filter_map(|l| l.name.clone());
-    Ok(Facts { mtu: mtu.unwrap_or(ETHERNET), learning_links: learning(names), taken })
+    Ok(Facts { mtu: mtu.unwrap_or(ETHERNET), learning_links: learning(names), addresses: held, taken })
 }
 
 /// All addresses of the calling thread's namespace.

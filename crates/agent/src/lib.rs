@@ -11,6 +11,7 @@ mod host;
 mod inventory;
 mod journal;
 mod notify;
+mod peers;
 mod reaper;
 mod socket;
 mod watch;
@@ -82,6 +83,14 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let (retire, retired) = mpsc::channel();
     let (ring, bell) = mpsc::channel();
     let mut engine = engine::Engine::start(config, retire)?;
+    // Before the first comparison: nothing is taken away because nobody was asked yet.
+    match config.cluster_file.as_deref().map(peers::read) {
+        Some(Ok(cluster)) => {
+            engine.cluster(cluster);
+        }
+        Some(Err(error)) => tracing::warn!(error, "the cluster stays as it was last heard of"),
+        None => {}
+    }
     engine.sync();
     if config.default_network
         && let Err(error) = engine.default_network()
@@ -104,9 +113,14 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         loop {
             thread::sleep(JOURNAL_ROUND);
             journal::drain(&agent, &journal);
-            agent.engine().settle();
+            let mut engine = agent.engine();
+            engine.settle();
+            engine.keep_cluster();
         }
     })?;
+    if let Some(path) = config.cluster_file.clone() {
+        spawn("peers", here, move |agent| peers::follow(&agent, &path))?;
+    }
     // The last agent's retired wires may be left.
     agent.engine().reap_later();
     notify::notify("READY=1");
@@ -117,6 +131,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     // Nobody gets half an answer: whoever holds the engine finishes first.
     let mut engine = agent.engine();
     engine.settle();
+    engine.keep_cluster();
     let _ = fs::remove_file(&path);
     Ok(())
 }

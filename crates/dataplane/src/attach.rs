@@ -30,7 +30,7 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
         for address in workload.addresses.iter().map(IpNet::addr) {
             state.neighbours.insert((host_end.clone(), address), workload.mac);
             let source = workload.host_sources.iter().find(|s| s.is_ipv4() == address.is_ipv4());
-            let route = Route { device: host_end.clone(), source: source.copied() };
+            let route = Route::on_link(host_end.clone(), source.copied());
             state.routes.insert(IpNet::from(address), route);
         }
     }

@@ -6,6 +6,8 @@
 pub mod attach;
 pub mod network;
 pub mod nft;
+pub mod overlay;
+pub mod peer;
 mod steps;
 mod sync;
 
@@ -16,6 +18,7 @@ use weft_kernel::state::{Inside, Sysctl};
 use weft_model::IfName;
 use weft_plan::Plan;
 
+pub use peer::render_peers;
 pub use steps::steps;
 pub use sync::{Report, SyncError, sync};
 
@@ -54,6 +57,10 @@ pub fn render(plan: &Plan) -> Wanted {
     wanted.state.tables = nft::ruleset(plan);
     for network in plan.networks.values() {
         network::render(network, &mut wanted.state);
+        overlay::render(network, &mut wanted.state);
+    }
+    for peer in plan.peers.values() {
+        peer::render(peer, &mut wanted.state);
     }
     for workload in plan.workloads.values() {
         attach::render(workload, &mut wanted);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use weft_kernel::ours::device_group;
 use weft_kernel::state::{Kind, Link, State, Sysctl};
-use weft_model::{Mode, Network, NetworkId};
+use weft_model::{Encapsulation, Mode, Network, NetworkId, Vni};
 use weft_plan::NetworkPlan;
 use weft_plan::attach::GATEWAY6;
 
@@ -54,11 +54,15 @@ pub(crate) fn host_settings(
 /// the kernel alone. At most 200 bytes (IFALIASZ is 256).
 #[must_use]
 pub fn alias(network: &Network) -> String {
-    let Network { name, id, mode, ipv4, ipv6, mtu, masquerade } = network;
+    let Network { name, id, mode, ipv4, ipv6, mtu, masquerade, vni, encapsulation } = network;
     let or_dash = |net: Option<String>| net.unwrap_or_else(|| "-".to_owned());
     let (ipv4, ipv6) = (or_dash(ipv4.map(|n| n.to_string())), or_dash(ipv6.map(|n| n.to_string())));
     let (mtu, masquerade) = (mtu.unwrap_or(0), u8::from(*masquerade));
-    format!("{ALIAS} {name} {} {} {ipv4} {ipv6} {mtu} {masquerade}", id.0, mode.as_str())
+    let host = format!("{ALIAS} {name} {} {} {ipv4} {ipv6} {mtu} {masquerade}", id.0, mode.as_str());
+    match vni {
+        None => host,
+        Some(vni) => format!("{host} {vni} {}", encapsulation.as_str()),
+    }
 }
 
 /// Reads an alias back.
@@ -78,7 +82,14 @@ pub fn read_alias(alias: &str) -> Option<Network> {
     let (ipv4, ipv6) = (or_dash(words.next()?)?, or_dash(words.next()?)?);
     let mtu = Some(words.next()?.parse().ok()?).filter(|mtu| *mtu != 0);
     let masquerade = words.next()? == "1";
-    words.next().is_none().then_some(Network { name, id, mode, ipv4, ipv6, mtu, masquerade })
+    let (mut vni, mut encapsulation) = (None, Encapsulation::Auto);
+    if let Some(number) = words.next() {
+        vni = Some(Vni::try_from(number.parse::<u32>().ok()?).ok()?);
+        let word = words.next()?;
+        encapsulation = Encapsulation::ALL.into_iter().find(|e| e.as_str() == word)?;
+    }
+    let network = Network { name, id, mode, ipv4, ipv6, mtu, masquerade, vni, encapsulation };
+    words.next().is_none().then_some(network)
 }
 
 #[cfg(test)]
@@ -95,10 +106,20 @@ mod tests {
             ipv6: Some("fd01:2345:6789:abcd::/64".parse().unwrap()),
             mtu: Some(65_535),
             masquerade: false,
+            vni: Some(Vni::try_from(0x00ff_ffff).unwrap()),
+            encapsulation: Encapsulation::Direct,
         };
         assert!(alias(&network).len() < 256);
         assert_eq!(read_alias(&alias(&network)), Some(network.clone()));
-        let bare = Network { ipv6: None, mtu: None, masquerade: true, mode: Mode::Routed, ..network };
+        let bare = Network {
+            ipv6: None,
+            mtu: None,
+            masquerade: true,
+            mode: Mode::Routed,
+            vni: None,
+            encapsulation: Encapsulation::Auto,
+            ..network
+        };
         assert_eq!(read_alias(&alias(&bare)), Some(bare));
         for foreign in ["", "weft1net", "weft1 default c eth0 1", "weft1net x 1 routed - - 0 1 more"] {
             assert_eq!(read_alias(foreign), None, "{foreign}");

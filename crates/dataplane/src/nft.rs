@@ -13,11 +13,13 @@ mod arp;
 mod bridge;
 mod guard;
 mod inet;
+mod overlay;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
 use weft_plan::Plan;
 
 pub use guard::{guard, guarded};
+pub use overlay::peer;
 
 fn name(family: Family) -> TableName {
     TableName::new(family, weft_kernel::ours::TABLE)
@@ -32,6 +34,14 @@ pub fn ruleset(plan: &Plan) -> Tables {
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
     tables
+}
+
+/// The table with nothing but the declarations of the sets that other hosts have elements in.
+#[must_use]
+pub(crate) fn peer_declarations() -> Tables {
+    let sets = overlay::declarations().map(|(set, declared)| (set.to_owned(), declared.empty()));
+    let table = Table { sets: sets.collect(), ..Table::default() };
+    Tables::from([(name(Family::Inet), table)])
 }
 
 /// The tables with nothing but the declarations of the sets that workloads have elements in.

@@ -45,6 +45,16 @@ pub fn steps(wanted: &Wanted, found: &State) -> Vec<Change> {
             steps.push(Change::DeleteNeighbour(name.clone(), *address));
         }
     }
+    for (key @ (name, mac), to) in &want.forwarding {
+        if fresh.contains(name) || found.forwarding.get(key) != Some(to) {
+            steps.push(Change::SetForwarding(name.clone(), *mac, *to));
+        }
+    }
+    for key @ (name, mac) in found.forwarding.keys() {
+        if !want.forwarding.contains_key(key) && there.keeps(name) {
+            steps.push(Change::DeleteForwarding(name.clone(), *mac));
+        }
+    }
     for (destination, route) in &want.routes {
         if fresh.contains(&route.device) || found.routes.get(destination) != Some(route) {
             steps.push(Change::SetRoute(*destination, route.clone()));
@@ -111,6 +121,12 @@ fn links(wanted: &Wanted, found: &State, steps: &mut Vec<Change>) -> BTreeSet<If
         if present.is_none_or(|f| !same(link, f)) {
             steps.push(Change::SetLink(name.clone(), link.clone()));
         }
+        // The host's end comes last: it shows whether the inner one was done.
+        if let Some(wire) = wanted.wires.get(name)
+            && present.is_some_and(|f| f.mtu != link.mtu && f.alias.as_ref() == Some(&wire.alias))
+        {
+            steps.push(Change::Refit(name.clone(), Box::new(wire.inside.clone()), link.mtu));
+        }
         if let Some(wire) = wanted.wires.get(name)
             && present.is_none_or(|f| f.alias.as_ref() != Some(&wire.alias))
         {
@@ -124,7 +140,7 @@ fn links(wanted: &Wanted, found: &State, steps: &mut Vec<Change>) -> BTreeSet<If
         }
         steps.push(match link.kind {
             Kind::Wire => Change::Retire(name.clone()),
-            Kind::Bridge => Change::DeleteLink(name.clone()),
+            Kind::Bridge | Kind::Tunnel { .. } => Change::DeleteLink(name.clone()),
         });
     }
     fresh
@@ -133,6 +149,7 @@ fn links(wanted: &Wanted, found: &State, steps: &mut Vec<Change>) -> BTreeSet<If
 fn create(wanted: &Wanted, name: &IfName, link: &Link, steps: &mut Vec<Change>) {
     match (link.kind, wanted.wires.get(name)) {
         (Kind::Bridge, _) => steps.push(Change::CreateBridge(name.clone(), link.clone())),
+        (Kind::Tunnel { .. }, _) => steps.push(Change::CreateTunnel(name.clone(), link.clone())),
         (Kind::Wire, Some(wire)) => {
             steps.push(Change::CreateWire(name.clone(), link.clone(), Box::new(wire.inside.clone())));
         }

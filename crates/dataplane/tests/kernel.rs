@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use weft_dataplane::{Wanted, render, steps, sync};
 use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux};
-use weft_model::{Mode, Network, NetworkId, Node, NodeName, Owner, Phase, Workload, World};
+use weft_model::{Here, Mode, Network, NetworkId, Node, Owner, Phase, Workload, World};
 
-fn here() -> NodeName {
-    "here".parse().unwrap()
+fn here() -> Here {
+    Here::new("here".parse().unwrap())
 }
 
 fn network(name: &str, id: u16, mode: Mode) -> Network {
@@ -22,6 +22,8 @@ fn network(name: &str, id: u16, mode: Mode) -> Network {
         ipv6: Some(format!("fd77:0:0:{id}::/64").parse().unwrap()),
         mtu: None,
         masquerade: true,
+        vni: None,
+        encapsulation: weft_model::Encapsulation::Auto,
     }
 }
 
@@ -58,11 +60,11 @@ fn raw(netns: &Netns) -> i32 {
 }
 
 fn world(netns: &Netns) -> World {
-    let node = Node { mtu: 1400, learning_links: [].into(), block_metadata: true };
+    let node = Node::alone(1400);
     let networks = [network("routed", 1, Mode::Routed), network("bridged", 2, Mode::Bridge)];
     let workloads = [workload(&networks[0], 0, netns), workload(&networks[1], 1, netns)];
     World {
-        nodes: BTreeMap::from([(here(), node)]),
+        nodes: BTreeMap::from([(here().name, node)]),
         networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),
         workloads: workloads.into_iter().map(|w| (w.id.clone(), w)).collect(),
     }

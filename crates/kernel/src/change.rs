@@ -24,18 +24,24 @@ pub enum Change {
     InstallRules(Vec<nft::Op>),
     /// Makes a bridge, down.
     CreateBridge(IfName, Link),
+    /// Makes a tunnel's end, down.
+    CreateTunnel(IfName, Link),
     /// Makes a wire: both ends down, the inner one born in the workload's namespace.
     CreateWire(IfName, Link, Box<Inside>),
     /// Writes a setting of one interface.
     SetLinkSysctl(Sysctl, String),
     /// Takes a link out of the bridge that somebody has put it into.
     Release(IfName),
+    /// Sets the largest packet of a wire's inner end, before that of the host's end.
+    Refit(IfName, Box<Inside>, u32),
     /// Makes an existing link as described (address, MTU, group, bridge, up or down).
     SetLink(IfName, Link),
     /// Gives an interface an address.
     AddAddress(IfName, IpNet),
     /// Sets a permanent neighbour.
     SetNeighbour(IfName, IpAddr, Mac),
+    /// Says to which host a tunnel sends what is for an Ethernet address.
+    SetForwarding(IfName, Mac, IpAddr),
     /// Sets a route.
     SetRoute(IpNet, Route),
     /// Settings, addresses, neighbours and routes inside a namespace, then up; the loopback too.
@@ -44,6 +50,8 @@ pub enum Change {
     Finish(IfName, String),
     /// Deletes a route.
     DeleteRoute(IpNet, Route),
+    /// Forgets to which host a tunnel sends.
+    DeleteForwarding(IfName, Mac),
     /// Deletes a neighbour.
     DeleteNeighbour(IfName, IpAddr),
     /// Takes an address away.
@@ -64,28 +72,32 @@ impl Change {
             Change::SetSysctl(..) => 0,
             Change::InstallRules(..) => 1,
             Change::CreateBridge(..) => 2,
-            Change::CreateWire(..) => 3,
-            Change::SetLinkSysctl(..) => 4,
-            Change::Release(..) => 5,
-            Change::SetLink(..) => 6,
-            Change::AddAddress(..) => 7,
-            Change::SetNeighbour(..) => 8,
-            Change::SetRoute(..) => 9,
-            Change::Configure(..) => 10,
-            Change::Finish(..) => 11,
-            Change::DeleteRoute(..) => 12,
-            Change::DeleteNeighbour(..) => 13,
-            Change::DeleteAddress(..) => 14,
-            Change::Retire(..) => 15,
-            Change::DeleteLink(..) => 16,
-            Change::RemoveRules(..) => 17,
+            Change::CreateTunnel(..) => 3,
+            Change::CreateWire(..) => 4,
+            Change::SetLinkSysctl(..) => 5,
+            Change::Release(..) => 6,
+            Change::Refit(..) => 7,
+            Change::SetLink(..) => 8,
+            Change::AddAddress(..) => 9,
+            Change::SetNeighbour(..) => 10,
+            Change::SetForwarding(..) => 11,
+            Change::SetRoute(..) => 12,
+            Change::Configure(..) => 13,
+            Change::Finish(..) => 14,
+            Change::DeleteRoute(..) => 15,
+            Change::DeleteForwarding(..) => 16,
+            Change::DeleteNeighbour(..) => 17,
+            Change::DeleteAddress(..) => 18,
+            Change::Retire(..) => 19,
+            Change::DeleteLink(..) => 20,
+            Change::RemoveRules(..) => 21,
         }
     }
 
     /// Whether it takes something away that is already gone when its interface is.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        self.rank() >= 12
+        self.rank() >= 15
     }
 }
 

@@ -56,6 +56,7 @@ impl FakeKernel {
     pub fn remove_link(&mut self, name: &IfName) {
         self.host.links.remove(name);
         self.strip(name);
+        self.forget_forwarding(name);
         self.host.addresses.retain(|(n, _)| n != name);
         self.host.sysctls.retain(|key, _| key.link() != Some(name.as_str()));
         for link in self.host.links.values_mut().filter(|l| l.master.as_ref() == Some(name)) {
@@ -72,6 +73,11 @@ impl FakeKernel {
     fn strip(&mut self, name: &IfName) {
         self.host.routes.retain(|_, route| route.device != *name);
         self.host.neighbours.retain(|(n, _), _| n != name);
+    }
+
+    /// A link that goes takes its forwarding entries along; one that goes down keeps them.
+    fn forget_forwarding(&mut self, name: &IfName) {
+        self.host.forwarding.retain(|(n, _), _| n != name);
     }
 
     fn one(&mut self, change: &Change) -> Result<(), Cause> {
@@ -92,7 +98,7 @@ impl FakeKernel {
             Change::InstallRules(ops) | Change::RemoveRules(ops) => {
                 nft::fake::apply(&mut self.host.tables, ops).map_err(|(_, errno)| refused(errno))?;
             }
-            Change::CreateBridge(name, link) => {
+            Change::CreateBridge(name, link) | Change::CreateTunnel(name, link) => {
                 self.absent(name)?;
                 let born = Link { up: false, alias: None, ..link.clone() };
                 self.host.links.insert(name.clone(), born);
@@ -101,6 +107,13 @@ impl FakeKernel {
             Change::Release(name) => {
                 self.present(name)?;
                 self.host.links.entry(name.clone()).and_modify(|l| l.master = None);
+            }
+            Change::Refit(name, inside, _) => {
+                self.present(name)?;
+                let namespace = self.namespaces.get(&inside.netns.path);
+                if !namespace.is_some_and(|n| n.contains_key(&inside.ifname)) {
+                    return Err(Cause::NoLink(inside.ifname.clone()));
+                }
             }
             Change::SetLink(name, link) => {
                 self.present(name)?;
@@ -112,7 +125,7 @@ impl FakeKernel {
                 }
                 let before = self.host.links.get(name).cloned();
                 let (alias, master) = before.map(|l| (l.alias, l.master)).unwrap_or_default();
-                let alias = if link.kind == Kind::Bridge { link.alias.clone() } else { alias };
+                let alias = if link.kind != Kind::Wire { link.alias.clone() } else { alias };
                 // Linux too leaves a link in its bridge where no other is named.
                 let master = link.master.clone().or(master);
                 self.host.links.insert(name.clone(), Link { alias, master, ..link.clone() });
@@ -124,6 +137,13 @@ impl FakeKernel {
             Change::SetNeighbour(name, address, mac) => {
                 self.up(name)?;
                 self.host.neighbours.insert((name.clone(), *address), *mac);
+            }
+            Change::SetForwarding(name, mac, to) => {
+                self.present(name)?;
+                self.host.forwarding.insert((name.clone(), *mac), *to);
+            }
+            Change::DeleteForwarding(name, mac) => {
+                self.host.forwarding.remove(&(name.clone(), *mac));
             }
             Change::SetRoute(to, route) => {
                 self.up(&route.device)?;
@@ -216,6 +236,7 @@ impl Kernel for FakeKernel {
         let ours = &state.links;
         state.addresses.retain(|(name, _)| ours.contains_key(name));
         state.neighbours.retain(|(name, _), _| ours.contains_key(name));
+        state.forwarding.retain(|(name, _), _| ours.contains_key(name));
         state.sysctls.retain(|key, _| sysctls.contains(key));
         state.tables.retain(|name, _| tables().contains(name));
         Ok(state)

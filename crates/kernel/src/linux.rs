@@ -85,11 +85,13 @@ impl Linux {
                 let mac = Some(wanted.mac);
                 let up = Some(wanted.up);
                 let (mtu, group) = (Some(wanted.mtu), Some(wanted.group));
-                let alias = wanted.alias.as_deref().filter(|_| wanted.kind == Kind::Bridge);
+                let alias = wanted.alias.as_deref().filter(|_| wanted.kind != Kind::Wire);
                 link::change(messages, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
             Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
             Change::SetNeighbour(name, ip, mac) => neighbour::set(messages, index(name)?, *ip, *mac),
+            Change::SetForwarding(name, mac, to) => neighbour::forward(messages, index(name)?, *mac, *to),
+            Change::DeleteForwarding(name, mac) => neighbour::forward_no_more(messages, index(name)?, *mac),
             Change::SetRoute(to, via) => route::set(messages, &described(*to, via, index(&via.device)?)),
             Change::DeleteRoute(to, via) => {
                 route::delete(messages, &described(*to, via, index(&via.device)?));
@@ -114,6 +116,8 @@ impl Linux {
                 .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
+            Change::CreateTunnel(name, wanted) => self.create_tunnel(name, wanted),
+            Change::Refit(name, inside, mtu) => inside::refit(index(name)?, inside, *mtu),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
             Change::Configure(name, inside) => inside::configure(index(name)?, inside),
             Change::Finish(name, alias) => self.finish(name, alias),
@@ -124,6 +128,13 @@ impl Linux {
     fn create_bridge(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
         let mut messages = Messages::default();
         link::create_bridge(&mut messages, name, wanted.mac, wanted.mtu, wanted.group);
+        self.only(&messages)
+    }
+
+    fn create_tunnel(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
+        let Kind::Tunnel { vni, local } = wanted.kind else { return Ok(()) };
+        let mut messages = Messages::default();
+        link::create_tunnel(&mut messages, name, (wanted.mac, wanted.mtu, wanted.group), (vni, local));
         self.only(&messages)
     }
 
@@ -203,6 +214,8 @@ fn batches(change: &Change) -> bool {
             | Change::InstallRules(..)
             | Change::RemoveRules(..)
             | Change::CreateBridge(..)
+            | Change::CreateTunnel(..)
+            | Change::Refit(..)
             | Change::CreateWire(..)
             | Change::Configure(..)
             | Change::Finish(..)
@@ -241,10 +254,10 @@ fn described(destination: IpNet, wanted: &Route, index: u32) -> route::Described
     route::Described {
         destination,
         index,
-        gateway: None,
+        gateway: wanted.gateway,
         source: wanted.source,
         protocol: ROUTE_PROTOCOL,
-        mtu: None,
+        mtu: wanted.mtu,
         metric: None,
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | link | its group: [`GROUP`] in the upper half; set at creation, so there is no moment without it; and a second mark, [`is_our_work`] |
 //! | route | protocol [`ROUTE_PROTOCOL`] |
-//! | address, permanent neighbour | it is on a link of ours |
+//! | address, permanent neighbour, forwarding entry | it is on a link of ours |
 //! | nftables | tables named [`TABLE`] |
 //! | files | below weft's own folders, or listed by `weft install` |
 
@@ -19,6 +19,8 @@ pub const GROUP: u32 = 0x7765_0000;
 pub const GROUP_MASK: u32 = 0xffff_0000;
 /// Set in the group of a network's own device; clear in that of a workload's wire.
 pub const DEVICE: u32 = 0x8000;
+/// Set besides in the group of a network's ends of tunnels.
+pub const TUNNEL: u32 = 0x4000;
 /// The group of links that wait to be deleted together.
 pub const REAPED: u32 = GROUP | 0xffff;
 /// The protocol number of routes (linux/rtnetlink.h leaves those above 4 to whoever administers them).
@@ -44,6 +46,12 @@ pub fn wire_group(network: NetworkId) -> u32 {
 #[must_use]
 pub fn device_group(network: NetworkId) -> u32 {
     wire_group(network) | DEVICE
+}
+
+/// The group of a network's ends of tunnels to other hosts.
+#[must_use]
+pub fn tunnel_group(network: NetworkId) -> u32 {
+    device_group(network) | TUNNEL
 }
 
 /// Whether a link is weft's own work: it bears one of weft's groups and a second mark besides, since

@@ -20,6 +20,8 @@ pub struct State {
     pub addresses: BTreeSet<(IfName, IpNet)>,
     /// Permanent neighbours behind those interfaces.
     pub neighbours: BTreeMap<(IfName, IpAddr), Mac>,
+    /// Where tunnels send what is for an Ethernet address: the other host's address on the underlay.
+    pub forwarding: BTreeMap<(IfName, Mac), IpAddr>,
     /// Routes of the main table by destination.
     pub routes: BTreeMap<IpNet, Route>,
     /// Kernel settings.
@@ -54,6 +56,13 @@ pub enum Kind {
     Bridge,
     /// The host's end of a veth pair.
     Wire,
+    /// A network's end of tunnels to other hosts: a VXLAN device that learns nothing.
+    Tunnel {
+        /// The network's number in the cluster (RFC 7348: 24 bits).
+        vni: u32,
+        /// The outer source address.
+        local: IpAddr,
+    },
 }
 
 /// Where a route leads.
@@ -61,8 +70,20 @@ pub enum Kind {
 pub struct Route {
     /// The interface it leaves by.
     pub device: IfName,
+    /// The next hop, on that interface even if no subnet says so.
+    pub gateway: Option<IpAddr>,
     /// The address the host itself uses as source.
     pub source: Option<IpAddr>,
+    /// Largest packet in bytes, where smaller than the interface's.
+    pub mtu: Option<u32>,
+}
+
+impl Route {
+    /// To what is on the interface itself.
+    #[must_use]
+    pub fn on_link(device: IfName, source: Option<IpAddr>) -> Route {
+        Route { device, gateway: None, source, mtu: None }
+    }
 }
 
 /// The workload's side of a wire. The kernel cannot be asked for it without entering the namespace,

@@ -4,17 +4,21 @@
 
 pub mod address;
 pub mod api;
+pub mod cluster;
 pub mod mac;
 pub mod name;
 pub mod network;
+pub mod node;
 pub mod profile;
 pub mod workload;
 pub mod world;
 
 pub use address::AddressRange;
+pub use cluster::Cluster;
 pub use mac::Mac;
 pub use name::{ContainerId, IfName, InvalidName, NetworkName, NodeName};
-pub use network::{Mode, Network, NetworkId};
+pub use network::{Encapsulation, Mode, Network, NetworkId, Vni};
+pub use node::{Here, Node};
 pub use profile::Profile;
 pub use workload::{AttachmentId, Netns, Owner, Phase, PodIdentity, Workload};
-pub use world::{Node, World};
+pub use world::World;

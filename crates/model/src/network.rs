@@ -34,6 +34,71 @@ impl Mode {
     }
 }
 
+/// A network's number in the whole cluster, which tunnels between hosts bear (RFC 7348: 24 bits, 0 unused here).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Vni(u32);
+
+/// A number is none that a tunnel can bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no network number: 1 to 16777215 are")]
+pub struct InvalidVni(pub u32);
+
+impl Vni {
+    /// The number itself.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Vni {
+    type Error = InvalidVni;
+    fn try_from(number: u32) -> Result<Vni, InvalidVni> {
+        if (1..1 << 24).contains(&number) { Ok(Vni(number)) } else { Err(InvalidVni(number)) }
+    }
+}
+
+impl From<Vni> for u32 {
+    fn from(vni: Vni) -> u32 {
+        vni.0
+    }
+}
+
+impl std::fmt::Display for Vni {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a network's packets travel between hosts (DESIGN.md §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encapsulation {
+    /// As they are to a host on the same segment, in VXLAN to others. The default.
+    #[default]
+    Auto,
+    /// In VXLAN to every host.
+    Vxlan,
+    /// As they are to every host; routers in between must know the blocks, or there are none.
+    Direct,
+}
+
+impl Encapsulation {
+    /// All of them.
+    pub const ALL: [Encapsulation; 3] = [Encapsulation::Auto, Encapsulation::Vxlan, Encapsulation::Direct];
+
+    /// The word people type.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Encapsulation::Auto => "auto",
+            Encapsulation::Vxlan => "vxlan",
+            Encapsulation::Direct => "direct",
+        }
+    }
+}
+
 /// A network as its owner declared it. Workloads of one network reach each other; those of
 /// different networks do not, unless policy says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +123,17 @@ pub struct Network {
     /// Whether the host's address replaces the workload's on packets that leave for the outside.
     #[serde(default = "yes")]
     pub masquerade: bool,
+    /// Its number in the cluster; `None` for a network that lives on this host alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vni: Option<Vni>,
+    /// How its packets travel between hosts.
+    #[serde(default, skip_serializing_if = "is_auto")]
+    pub encapsulation: Encapsulation,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_auto(encapsulation: &Encapsulation) -> bool {
+    *encapsulation == Encapsulation::Auto
 }
 
 fn yes() -> bool {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use weft_model::{AttachmentId, IfName, Mac, Mode, Netns, NetworkId, Phase, Workload};
 
 use crate::network::NetworkPlan;
+use crate::peer::link_local;
 
 /// The gateway of every routed workload (IPv4): link-local, so that it collides with nobody's addresses.
 pub const GATEWAY4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
@@ -62,9 +63,12 @@ pub struct WorkloadPlan {
 pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
     let families = [true, false];
     let has = |v4: bool| workload.addresses.iter().any(|a| a.addr().is_ipv4() == v4);
+    // A segment ends at the host: in a cluster it is the block, and other hosts' are behind the gateway.
+    let block = |a: &IpNet| network.blocks.iter().find(|b| b.contains(&a.addr())).copied();
+    let segment = |v4: bool| workload.addresses.iter().filter(|a| a.addr().is_ipv4() == v4).find_map(block);
     let gateway = |v4: bool| match network.mode {
         Mode::Routed => Some(if v4 { GATEWAY4 } else { GATEWAY6 }),
-        Mode::Bridge => network.gateways.iter().map(IpNet::addr).find(|g| g.is_ipv4() == v4),
+        Mode::Bridge => segment(v4).map(|b| weft_model::network::gateway(b).addr()),
     };
     let (host_mac, gateway_mac) = match network.mode {
         Mode::Routed => (Mac::HOST_END, Mac::HOST_END),
@@ -77,14 +81,15 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
         let same_family = |net: &&IpNet| net.addr().is_ipv4() == gateway.is_ipv4();
         if workload.default_route {
             routes.push((everything(gateway.is_ipv4()), *gateway));
-        } else if network.mode == Mode::Routed {
-            // A second interface leads only to its own network; on a segment the address's prefix does that.
+        } else if network.mode == Mode::Routed || network.declared.vni.is_some() {
+            // A second interface leads only to its own network; on a segment that no other host has a part of,
+            // the address's prefix does that.
             routes.extend(network.subnets.iter().filter(same_family).map(|s| (s.trunc(), *gateway)));
         }
     }
     let configured = |a: &IpNet| match network.mode {
         Mode::Routed => IpNet::from(a.addr()),
-        Mode::Bridge => *a,
+        Mode::Bridge => block(a).and_then(|b| IpNet::new(a.addr(), b.prefix_len()).ok()).unwrap_or(*a),
     };
     WorkloadPlan {
         id: workload.id.clone(),
@@ -96,7 +101,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
         host_end: workload.host_end.clone(),
         host_mac,
         mac: workload.mac,
-        mtu: workload.mtu,
+        mtu: network.mtu,
         addresses: workload.addresses.iter().map(configured).collect(),
         link_local: (network.mode == Mode::Bridge && has(false)).then(|| link_local(workload.mac)),
         gateways,
@@ -108,13 +113,6 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
 fn everything(v4: bool) -> IpNet {
     let any = if v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     IpNet::new(any, 0).expect("0 is a valid prefix length")
-}
-
-/// The link-local address that the kernel derives from an Ethernet address (RFC 4291, appendix A).
-fn link_local(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    let pair = |x: u8, y: u8| u16::from_be_bytes([x, y]);
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
-//! What a host's kernel should hold, given the world: `plan(&World, &NodeName) -> Plan`.
+//! What a host's kernel should hold, given the world: `plan(&World, &Here) -> Plan`.
 //!
 //! Pure, total and deterministic. Nothing here opens a file, asks the time or knows nftables.
 
 pub mod address;
 pub mod attach;
 pub mod network;
+pub mod overlay;
+pub mod peer;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weft_model::{AttachmentId, NetworkName, NodeName, World};
+use weft_model::{AttachmentId, Here, NetworkName, Node, NodeName, World};
 
 pub use attach::WorkloadPlan;
 pub use network::NetworkPlan;
+pub use overlay::TunnelPlan;
+pub use peer::{Path, PeerPlan, Reach};
 
 /// What one host should hold, in the domain's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -21,6 +25,8 @@ pub struct Plan {
     pub networks: BTreeMap<NetworkName, NetworkPlan>,
     /// Workloads by identity; those of unknown networks have no place and are left out.
     pub workloads: BTreeMap<AttachmentId, WorkloadPlan>,
+    /// Other hosts by name, as far as they hold blocks of networks that are here too.
+    pub peers: BTreeMap<NodeName, PeerPlan>,
     /// Whether workloads are kept from the cloud's metadata addresses.
     pub block_metadata: bool,
     /// Whether packets of this family are forwarded: IPv4.
@@ -33,10 +39,11 @@ pub struct Plan {
 
 /// Computes what the kernel of `here` should hold. An unknown node gets an empty plan.
 #[must_use]
-pub fn plan(world: &World, here: &NodeName) -> Plan {
-    let Some(node) = world.nodes.get(here) else { return Plan::default() };
+pub fn plan(world: &World, here: &Here) -> Plan {
+    let Some(node) = world.nodes.get(&here.name) else { return Plan::default() };
+    let others6 = others6(world, &here.name);
     let networks: BTreeMap<_, _> =
-        world.networks.values().map(|n| (n.name.clone(), network::plan(n, node))).collect();
+        world.networks.values().map(|n| (n.name.clone(), network::plan(n, node, others6))).collect();
     let workloads = world
         .workloads
         .values()
@@ -47,13 +54,37 @@ pub fn plan(world: &World, here: &NodeName) -> Plan {
     };
     let (forward_ipv4, forward_ipv6) = (forwards(true), forwards(false));
     let learning_links =
-        if forward_ipv6 { node.learning_links.iter().cloned().collect() } else { Vec::new() };
-    Plan {
-        block_metadata: node.block_metadata,
+        if forward_ipv6 { here.learning_links.iter().cloned().collect() } else { Vec::new() };
+    let mut plan = Plan {
+        block_metadata: here.block_metadata,
         forward_ipv4,
         forward_ipv6,
         learning_links,
         networks,
         workloads,
+        peers: BTreeMap::new(),
+    };
+    for (name, other) in world.nodes.iter().filter(|(name, _)| **name != here.name) {
+        replan_peer(&mut plan, here, node, name, Some(other));
     }
+    plan
+}
+
+/// Whether some other host has no IPv4 address on the underlay, so that tunnels to it run over IPv6.
+#[must_use]
+pub fn others6(world: &World, here: &NodeName) -> bool {
+    world
+        .nodes
+        .iter()
+        .any(|(name, n)| name != here && n.address(true).is_none() && n.address(false).is_some())
+}
+
+/// Plans one other host anew, or takes it out: what a change of one host costs. The same function over all
+/// of them is the plan's part for peers.
+pub fn replan_peer(plan: &mut Plan, here: &Here, node: &Node, name: &NodeName, other: Option<&Node>) {
+    let planned = other.map(|other| peer::plan(name, other, here, node, &plan.networks));
+    match planned.filter(|p| !p.reaches.is_empty()) {
+        Some(planned) => plan.peers.insert(name.clone(), planned),
+        None => plan.peers.remove(name),
+    };
 }

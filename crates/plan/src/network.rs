@@ -2,7 +2,10 @@
 
 use ipnet::IpNet;
 use serde::Serialize;
+use weft_model::network::gateway;
 use weft_model::{IfName, Mac, Mode, Network, NetworkId, NetworkName, Node};
+
+use crate::overlay::{self, TunnelPlan};
 
 /// What a host holds for a network, workloads aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,22 +23,33 @@ pub struct NetworkPlan {
     pub device_mac: Mac,
     /// Its subnets.
     pub subnets: Vec<IpNet>,
-    /// The host's own address in each subnet, with the prefix length it is configured with.
+    /// The parts of them whose addresses live on this host: all of them, or its blocks.
+    pub blocks: Vec<IpNet>,
+    /// The host's own addresses in it, with the prefix length they are configured with. The first of each
+    /// family is the one that the host itself uses.
     pub gateways: Vec<IpNet>,
+    /// Its ends of tunnels to other hosts, at most one per family of the underlay.
+    pub tunnels: Vec<TunnelPlan>,
     /// Largest packet of its workloads, in bytes.
     pub mtu: u32,
     /// Whether packets for the outside leave with the host's address.
     pub masquerade: bool,
 }
 
-/// Plans a network for a node.
+/// Plans a network for a node. `others6` says whether some host can be reached by IPv6 only.
 #[must_use]
-pub fn plan(network: &Network, node: &Node) -> NetworkPlan {
-    let gateways = network.gateways().map(|g| match network.mode {
-        Mode::Bridge => g,
+pub fn plan(network: &Network, node: &Node, others6: bool) -> NetworkPlan {
+    let blocks = blocks(network, node);
+    let tunnels = overlay::tunnels(network, node, others6);
+    let gateways = match network.mode {
+        Mode::Bridge => blocks.iter().map(|b| gateway(*b)).collect(),
         // No segment, so nothing else is on the device: the address stands alone.
-        Mode::Routed => IpNet::from(g.addr()),
-    });
+        Mode::Routed => [true, false]
+            .into_iter()
+            .filter_map(|v4| blocks.iter().find(|b| b.addr().is_ipv4() == v4))
+            .map(|b| IpNet::from(gateway(*b).addr()))
+            .collect(),
+    };
     NetworkPlan {
         declared: network.clone(),
         id: network.id,
@@ -43,10 +57,21 @@ pub fn plan(network: &Network, node: &Node) -> NetworkPlan {
         device: device(&network.name, network.id),
         device_mac: device_mac(network),
         subnets: network.subnets().collect(),
-        gateways: gateways.collect(),
-        mtu: network.mtu.unwrap_or(node.mtu),
+        blocks,
+        gateways,
+        mtu: overlay::workload_mtu(network, node, &tunnels),
+        tunnels,
         masquerade: network.masquerade,
     }
+}
+
+/// What of a network lives on a host: all of it where it has the network to itself.
+fn blocks(network: &Network, node: &Node) -> Vec<IpNet> {
+    if network.vni.is_none() {
+        return network.subnets().collect();
+    }
+    let inside = |block: &&IpNet| network.subnets().any(|s| s.contains(*block));
+    node.blocks(&network.name).iter().filter(inside).map(IpNet::trunc).collect()
 }
 
 /// The name of a network's device: `weft-<name>` where that fits, `weft_<number>` otherwise.

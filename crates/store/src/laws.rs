@@ -176,6 +176,8 @@ pub fn network(n: u8) -> Network {
         ipv6: Some(format!("fd00:0:0:{n:x}::/64").parse().expect("a subnet")),
         mtu: None,
         masquerade: true,
+        vni: None,
+        encapsulation: weft_model::Encapsulation::Auto,
     }
 }
 

@@ -69,7 +69,10 @@ impl Engine {
         match (self.wire(name), self.device(name)) {
             (Some(wire), _) if wire.phase == Phase::Pending => return None,
             (Some(wire), _) => state = weft_dataplane::render_workload(wire).state,
-            (None, Some(device)) => weft_dataplane::network::render(device, &mut state),
+            (None, Some(device)) => {
+                weft_dataplane::network::render(device, &mut state);
+                weft_dataplane::overlay::render(device, &mut state);
+            }
             (None, None) => return None,
         }
         state.links.remove(name)
@@ -80,7 +83,8 @@ impl Engine {
     }
 
     fn device(&self, name: &IfName) -> Option<&NetworkPlan> {
-        self.plan.networks.values().find(|n| n.device == *name)
+        let holds = |n: &&NetworkPlan| n.device == *name || n.tunnels.iter().any(|t| t.device == *name);
+        self.plan.networks.values().find(holds)
     }
 }
 

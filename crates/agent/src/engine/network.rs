@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use weft_kernel::Change;
 use weft_model::api::{Error, ErrorKind, NetworkSpec, NetworkStatus};
 use weft_model::{Network, NetworkId, NetworkName};
-use weft_plan::address::{Addresses, choose_subnets, overlaps, validate_subnet};
+use weft_plan::address::{choose_subnets, overlaps, validate_subnet};
 use weft_store::Write;
 
 use super::{Engine, no_network, random};
@@ -15,8 +15,8 @@ const SMALLEST_IPV6: u32 = 1280;
 /// IPv4 demands it of every host (RFC 791).
 const SMALLEST_IPV4: u32 = 576;
 const LARGEST: u32 = 65_535;
-/// Numbers from here on would collide with the group of retired links.
-const LAST_ID: u16 = 0x7ffe;
+/// Numbers from here on would collide with the groups of tunnels and of retired links.
+const LAST_ID: u16 = 0x3ffe;
 
 impl Engine {
     /// Declares a network and makes its device.
@@ -36,7 +36,7 @@ impl Engine {
             let commands = changes?.iter().flat_map(Change::commands).collect();
             return Ok(NetworkStatus { commands, ..status });
         }
-        self.addresses.insert(name.clone(), Addresses::new(&network));
+        self.addresses.insert(name.clone(), self.pools(&network));
         let recorded = self.record(vec![Write::PutNetwork(network.clone())]);
         if let Err(error) = recorded.and_then(|()| self.sync_strictly()) {
             self.world.networks.remove(&name);
@@ -57,6 +57,11 @@ impl Engine {
     /// With nothing changed.
     pub(crate) fn network_remove(&mut self, name: &NetworkName, explain: bool) -> Result<Vec<String>, Error> {
         let network = self.world.networks.get(name).cloned().ok_or_else(|| no_network(name))?;
+        if network.vni.is_some() {
+            let message = format!("network '{name}' belongs to the whole cluster");
+            return Err(Error::new(ErrorKind::Invalid, message)
+                .hint("remove it where it was declared: all hosts follow"));
+        }
         let users: Vec<String> =
             self.world.workloads.keys().filter(|id| id.network == *name).map(ToString::to_string).collect();
         if !users.is_empty() {
@@ -134,6 +139,8 @@ impl Engine {
             ipv6,
             mtu: spec.mtu,
             masquerade: spec.masquerade,
+            vni: None,
+            encapsulation: weft_model::Encapsulation::Auto,
         };
         network.ipv4 = network.ipv4.map(|n| n.trunc());
         network.ipv6 = network.ipv6.map(|n| n.trunc());
@@ -175,7 +182,7 @@ impl Engine {
     }
 
     /// A number after the highest in use, so that one just given up is not used again at once.
-    fn free_id(&self) -> Result<NetworkId, Error> {
+    pub(super) fn free_id(&self) -> Result<NetworkId, Error> {
         let used = |id: &u16| self.world.networks.values().any(|n| n.id.0 == *id);
         let highest = self.world.networks.values().map(|n| n.id.0).max().unwrap_or(0);
         (highest.saturating_add(1)..=LAST_ID)

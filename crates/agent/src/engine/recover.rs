@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux, ReadError, State};
-use weft_model::{AttachmentId, Network, Node, Owner, Phase, Workload, World};
-use weft_plan::address::Addresses;
+use weft_model::{AttachmentId, Here, Network, Node, Owner, Phase, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
@@ -45,13 +44,13 @@ impl Engine {
         let found = kernel.read(&[]).map_err(StartError::Read)?;
         let facts = host::facts().map_err(StartError::Kernel)?;
 
-        let here = config.node();
-        let node = Node {
-            mtu: facts.mtu,
+        let here = Here {
+            name: config.node(),
             learning_links: facts.learning_links,
             block_metadata: config.block_metadata,
+            uplink: None,
         };
-        let world = World { nodes: [(here.clone(), node)].into(), ..World::default() };
+        let world = World { nodes: [(here.name.clone(), Node::alone(facts.mtu))].into(), ..World::default() };
         let mut engine = Engine {
             here,
             world,
@@ -66,6 +65,9 @@ impl Engine {
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
+            strange: Vec::new(),
+            cluster_record: config.run_dir.join("cluster.json"),
+            unwritten_cluster: None,
         };
         for condition in [&opened.declared, &opened.attachments] {
             match condition {
@@ -85,6 +87,7 @@ impl Engine {
             );
         }
         engine.adopt_networks(&loaded, &found);
+        engine.recall_cluster();
         engine.adopt_workloads(loaded, &found);
         Ok(engine)
     }
@@ -108,9 +111,10 @@ impl Engine {
         {
             tracing::warn!(%error, "failed to record networks taken from the kernel");
         }
-        let pools = |n: &Network| (n.name.clone(), Addresses::new(n));
-        self.addresses = self.world.networks.values().map(pools).collect();
         self.replan();
+        let pools = |n: &Network| (n.name.clone(), self.pools(n));
+        let addresses = self.world.networks.values().map(pools).collect();
+        self.addresses = addresses;
     }
 
     /// Attachments as recorded, if they were finished; and finished wires whose record was lost.

@@ -17,7 +17,7 @@ impl Engine {
         let networks: Vec<Network> = self.world.networks.values().cloned().collect();
         Status {
             api: API,
-            node: self.here.clone(),
+            node: self.here.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs(),
@@ -26,7 +26,7 @@ impl Engine {
             networks: networks.iter().map(|n| self.network_status(n)).collect(),
             workloads: self.world.workloads.values().map(workload_status).collect(),
             refused: self.refused(),
-            health: self.health.clone(),
+            health: self.health.iter().chain(&self.strange).cloned().collect(),
         }
     }
 
@@ -58,6 +58,7 @@ impl Engine {
         let document = serde_json::json!({
             "api": API,
             "networks": plan.networks,
+            "peers": plan.peers,
             "workloads": workloads,
             "block_metadata": plan.block_metadata,
             "forward_ipv4": plan.forward_ipv4,

@@ -7,14 +7,15 @@ use weft_kernel::nft::{
     Base, Chain, Compare, Declaration, Expr, Field, Hook, Item, Key, Kind, Operand, Reject, Right, Rule,
     SetRef, Table, Type, Value, Verdict,
 };
-use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, device_group, wire_group};
+use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, device_group, tunnel_group, wire_group};
 use weft_model::Mode;
-use weft_plan::Plan;
+use weft_plan::{NetworkPlan, Plan};
 
 use super::guard::{GUARD4, GUARD6};
+use super::overlay;
 
 /// Before connection tracking (linux/netfilter_ipv4.h NF_IP_PRI_RAW), so that a forged packet leaves no trace there.
-const RAW: i32 = -300;
+pub(super) const RAW: i32 = -300;
 /// NF_IP_PRI_FILTER.
 const FILTER: i32 = 0;
 /// NF_IP_PRI_NAT_SRC.
@@ -42,13 +43,24 @@ pub(super) fn fill(plan: &Plan, table: &mut Table) {
         table.chains.insert(name.to_owned(), Chain { base, rules });
     };
     let hook = |kind, hook, priority| Some(Base::new(kind, hook, priority));
-    chain("raw", hook(Kind::Filter, Hook::Prerouting, RAW), raw());
+    chain("raw", hook(Kind::Filter, Hook::Prerouting, RAW), raw(plan));
     chain("from_wire", None, from_wire());
     chain("input", hook(Kind::Filter, Hook::Input, FILTER), input());
     chain("forward", hook(Kind::Filter, Hook::Forward, FILTER), forward());
     chain("from_workload", None, from_workload(plan));
-    chain("to_workload", None, to_workload());
-    chain("postrouting", hook(Kind::Nat, Hook::Postrouting, SRCNAT), postrouting());
+    chain("to_workload", None, to_workload(plan));
+    chain("postrouting", hook(Kind::Nat, Hook::Postrouting, SRCNAT), postrouting(plan));
+    if overlay::is_needed(plan) {
+        overlay::fill(plan, table);
+    }
+}
+
+/// The group of the links by which a network's packets come from its workloads and go to them.
+pub(super) fn joined_group(network: &NetworkPlan) -> u32 {
+    match network.mode {
+        Mode::Routed => wire_group(network.id),
+        Mode::Bridge => device_group(network.id),
+    }
 }
 
 fn sets(plan: &Plan, table: &mut Table) {
@@ -56,11 +68,16 @@ fn sets(plan: &Plan, table: &mut Table) {
     let mut masquerade4 = Declaration::set(&[Type::Ipv4]).intervals().empty();
     let mut masquerade6 = Declaration::set(&[Type::Ipv6]).intervals().empty();
     for network in plan.networks.values() {
-        let group = match network.mode {
-            Mode::Routed => wire_group(network.id),
-            Mode::Bridge => device_group(network.id),
+        let group = joined_group(network);
+        let mut join = |from: u32, to: u32| {
+            joined.elements.insert([Value::group(from), Value::group(to)].into(), None);
         };
-        joined.elements.insert([Value::group(group), Value::group(group)].into(), None);
+        join(group, group);
+        if network.declared.vni.is_some() {
+            let tunnel = tunnel_group(network.id);
+            join(group, tunnel);
+            join(tunnel, group);
+        }
         if network.masquerade {
             for subnet in &network.subnets {
                 let set = if matches!(subnet, IpNet::V4(_)) { &mut masquerade4 } else { &mut masquerade6 };
@@ -87,21 +104,25 @@ fn ours(field: Field) -> Expr {
     Expr::bits(field, GROUP_MASK, GROUP)
 }
 
-fn not_ours(field: Field) -> Expr {
+pub(super) fn not_ours(field: Field) -> Expr {
     let left = Operand::masked(field, GROUP_MASK);
     Expr::Match { left, compare: Compare::Ne, right: Right::Value(Value::group(GROUP)) }
 }
 
-fn raw() -> Vec<Rule> {
+fn raw(plan: &Plan) -> Vec<Rule> {
     let lo = weft_kernel::nft::IfName::new("lo").expect("lo is a valid name");
     let outside = || Expr::compare(Field::IifName, Compare::Ne, lo);
     let loopback = Expr::masked(Field::IpDaddr, Ipv4Addr::new(255, 0, 0, 0), Ipv4Addr::new(127, 0, 0, 0));
     let reason = "loopback address from outside";
-    vec![
+    let mut rules = vec![
         refuse([outside(), loopback], Expr::drop(), reason),
         refuse([outside(), Expr::eq(Field::Ip6Daddr, Ipv6Addr::LOCALHOST)], Expr::drop(), reason),
         Rule::new([from_a_wire(), Expr::jump("from_wire")]),
-    ]
+    ];
+    if overlay::is_needed(plan) {
+        rules.extend(overlay::raw(plan));
+    }
+    rules
 }
 
 /// What no workload may send, and from where it may send the rest.
@@ -121,7 +142,10 @@ fn from_wire() -> Vec<Rule> {
 /// listens to: there is no router to solicit, and reports of multicast membership would be flooded.
 pub(super) fn forbidden() -> Vec<Rule> {
     let udp_from = |port: u32| [Expr::number(Field::L4Proto, 17), Expr::number(Field::ThSport, port)];
+    // VXLAN (RFC 7348): only hosts encapsulate. Behind the host's address it would pass for the host's own.
+    let overlay = [Expr::number(Field::L4Proto, 17), Expr::number(Field::ThDport, overlay::PORT)];
     vec![
+        refuse(overlay, Expr::drop(), "overlay packet from a workload"),
         refuse(
             [Expr::one_of(Field::Icmpv6Type, &[134, 137])],
             Expr::drop(),
@@ -162,6 +186,9 @@ fn from_workload(plan: &Plan) -> Vec<Rule> {
         Rule::new([Expr::lookup(&[Field::IifGroup, Field::OifGroup], SetRef::hash(JOINED)), Expr::accept()]),
         refuse([ours(Field::OifGroup)], prohibited(), "networks are isolated from each other"),
     ];
+    if overlay::is_needed(plan) {
+        rules.extend(overlay::from_workload());
+    }
     if plan.block_metadata {
         let reason = "metadata address is closed to workloads";
         rules.push(refuse([Expr::eq(Field::IpDaddr, METADATA4)], prohibited(), reason));
@@ -179,21 +206,26 @@ fn from_workload(plan: &Plan) -> Vec<Rule> {
 }
 
 /// From outside: answers, and what was published.
-fn to_workload() -> Vec<Rule> {
-    vec![
+fn to_workload(plan: &Plan) -> Vec<Rule> {
+    let mut rules = if overlay::is_needed(plan) { overlay::to_workload() } else { Vec::new() };
+    rules.extend([
         Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::accept()]),
         Rule::new([Expr::any_bit(Field::CtStatus, DNAT), Expr::accept()]),
         refuse([], Expr::drop(), "not published to the outside"),
-    ]
+    ]);
+    rules
 }
 
-fn postrouting() -> Vec<Rule> {
+fn postrouting(plan: &Plan) -> Vec<Rule> {
     let lo = weft_kernel::nft::IfName::new("lo").expect("lo is a valid name");
     let leaves = || [not_ours(Field::OifGroup), Expr::compare(Field::OifName, Compare::Ne, lo)];
     let masquerade = |field: Field, set: &str| {
         let from = Expr::lookup(&[field], SetRef::interval(set));
+        let inside = overlay::is_needed(plan).then(|| overlay::stays_inside(field == Field::IpSaddr));
         // Random ports: two CPUs that choose at once rarely choose the same one (kubernetes#56903).
-        Rule::new(leaves().into_iter().chain([from, Expr::Masquerade { fully_random: true }]))
+        Rule::new(
+            leaves().into_iter().chain([from]).chain(inside).chain([Expr::Masquerade { fully_random: true }]),
+        )
     };
     vec![masquerade(Field::IpSaddr, MASQUERADE4), masquerade(Field::Ip6Saddr, MASQUERADE6)]
 }

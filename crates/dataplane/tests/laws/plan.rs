@@ -55,7 +55,7 @@ proptest! {
     fn other_hosts_and_attachments_to_unknown_networks_change_nothing(u in universe(), choice in choice()) {
         let world = u.world(&choice);
         let mut more: World = world.clone();
-        let mut other = more.nodes[&here()].clone();
+        let mut other = more.nodes[&here().name].clone();
         other.mtu = 600;
         more.nodes.insert("other".parse().unwrap(), other);
         let unknown = |w: &&weft_model::Workload| !world.networks.contains_key(&w.id.network);

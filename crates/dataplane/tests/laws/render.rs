@@ -25,6 +25,8 @@ prop_compose! {
             ipv6: (families & 2 != 0).then(|| ipnet::Ipv6Net::new(v6.into(), v6_len).unwrap().trunc()),
             mtu,
             masquerade,
+            vni: None,
+            encapsulation: weft_model::Encapsulation::Auto,
         }
     }
 }

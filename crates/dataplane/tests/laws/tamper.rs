@@ -170,10 +170,10 @@ fn to_addressing(kernel: &mut FakeKernel, hand: Hand, index: &Index) -> Option<(
             host.routes.remove(&to);
         }),
         Hand::MoveRoute => pick(host.routes.keys().copied(), index).map(|to| {
-            host.routes.insert(to, Route { device: "eth0".parse().unwrap(), source: None });
+            host.routes.insert(to, Route::on_link("eth0".parse().unwrap(), None));
         }),
         Hand::AddRoute => link.map(|name| {
-            host.routes.insert("203.0.113.0/25".parse().unwrap(), Route { device: name, source: None });
+            host.routes.insert("203.0.113.0/25".parse().unwrap(), Route::on_link(name, None));
         }),
         Hand::ChangeSetting => {
             let all =

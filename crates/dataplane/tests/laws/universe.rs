@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use weft_dataplane::{Wanted, render, render_workload};
 use weft_kernel::FakeKernel;
 use weft_model::{
-    AttachmentId, IfName, Mac, Mode, Netns, Network, NetworkId, Node, NodeName, Owner, Phase, Workload, World,
+    AttachmentId, Here, IfName, Mac, Mode, Netns, Network, NetworkId, Node, Owner, Phase, Workload, World,
 };
 use weft_plan::Plan;
 
@@ -33,8 +33,8 @@ pub(crate) struct Choice {
     block_metadata: bool,
 }
 
-pub(crate) fn here() -> NodeName {
-    "here".parse().unwrap()
+pub(crate) fn here() -> Here {
+    Here::new("here".parse().unwrap())
 }
 
 prop_compose! {
@@ -51,6 +51,8 @@ prop_compose! {
             ipv6: (families != 0).then(|| Ipv6Net::new(Ipv6Addr::new(0xfd00, at, 0, 0, 0, 0, 0, 0), 64).unwrap()),
             mtu,
             masquerade,
+            vni: None,
+            encapsulation: weft_model::Encapsulation::Auto,
         }
     }
 }
@@ -119,8 +121,7 @@ pub(crate) fn uplink() -> IfName {
 impl Universe {
     /// The chosen world; of two attempts at one interface the later counts.
     pub(crate) fn world(&self, choice: &Choice) -> World {
-        let learning_links = choice.learning.then(uplink).into_iter().collect();
-        let node = Node { mtu: choice.mtu, learning_links, block_metadata: choice.block_metadata };
+        let node = Node::alone(choice.mtu);
         let chosen = |bits: u32, at: usize| bits >> at & 1 == 1;
         let networks = self.networks.iter().enumerate().filter(|(at, _)| chosen(choice.networks.into(), *at));
         let networks: BTreeMap<_, _> = networks.map(|(_, n)| (n.name.clone(), n.clone())).collect();
@@ -131,11 +132,17 @@ impl Universe {
             }
         }
         let workloads = interfaces.into_values().map(|w| (w.id.clone(), w)).collect();
-        World { nodes: [(here(), node)].into(), networks, workloads }
+        World { nodes: [(here().name, node)].into(), networks, workloads }
+    }
+
+    /// What the host itself knows.
+    pub(crate) fn here(&self, choice: &Choice) -> Here {
+        let learning_links = choice.learning.then(uplink).into_iter().collect();
+        Here { learning_links, block_metadata: choice.block_metadata, ..here() }
     }
 
     pub(crate) fn plan(&self, choice: &Choice) -> Plan {
-        weft_plan::plan(&self.world(choice), &here())
+        weft_plan::plan(&self.world(choice), &self.here(choice))
     }
 
     pub(crate) fn wanted(&self, choice: &Choice) -> Wanted {
@@ -145,7 +152,7 @@ impl Universe {
     /// What each attempt's wire needs before it may carry packets, by the name of its host end.
     pub(crate) fn wires(&self) -> BTreeMap<IfName, Wanted> {
         let all = Choice { networks: !0, attempts: !0, mtu: 1500, learning: false, block_metadata: true };
-        let plan = weft_plan::plan(&self.world(&all), &here());
+        let plan = weft_plan::plan(&self.world(&all), &self.here(&all));
         let render = |w: &Workload| {
             let planned = weft_plan::attach::plan(w, &plan.networks[&w.id.network]);
             (w.host_end.clone(), render_workload(&planned))

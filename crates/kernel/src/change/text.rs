@@ -11,7 +11,7 @@ use weft_model::{IfName, Netns};
 
 use super::Change;
 use crate::ours::ROUTE_PROTOCOL;
-use crate::state::{Inside, Kind, Link};
+use crate::state::{Inside, Kind, Link, Route};
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,8 +35,13 @@ impl Change {
                  nf_call_ip6tables 1",
                 link.mac, link.mtu, link.group
             )],
+            Change::CreateTunnel(name, link) => create_tunnel(name, link),
             Change::CreateWire(name, link, inside) => vec![create_wire(name, link, inside)],
             Change::Release(name) => vec![format!("ip link set {name} nomaster")],
+            Change::Refit(_, inside, mtu) => {
+                let (ip, _) = within(&inside.netns);
+                vec![format!("{ip} link set {} mtu {mtu}", inside.ifname)]
+            }
             Change::SetLink(name, link) => vec![set_link(name, link)],
             Change::AddAddress(name, address) => {
                 vec![format!(
@@ -50,15 +55,23 @@ impl Change {
             }
             Change::SetRoute(destination, route) => {
                 let source = route.source.map(|s| format!(" src {s}")).unwrap_or_default();
+                let via = via(route);
+                let onlink = if route.gateway.is_some_and(|g| g.is_ipv4()) { " onlink" } else { "" };
+                let mtu = route.mtu.map(|m| format!(" mtu {m}")).unwrap_or_default();
                 vec![format!(
-                    "ip route replace {destination} dev {}{source} proto {ROUTE_PROTOCOL}",
+                    "ip route replace {destination}{via} dev {}{onlink}{source} proto {ROUTE_PROTOCOL}{mtu}",
                     route.device
                 )]
             }
+            Change::SetForwarding(name, mac, to) => {
+                vec![format!("bridge fdb replace {mac} dev {name} dst {to} self permanent")]
+            }
+            Change::DeleteForwarding(name, mac) => vec![format!("bridge fdb del {mac} dev {name} self")],
             Change::Configure(_, inside) => configure(inside),
             Change::Finish(name, alias) => vec![format!("ip link set {name} alias '{alias}'")],
             Change::DeleteRoute(destination, route) => {
-                vec![format!("ip route del {destination} dev {} proto {ROUTE_PROTOCOL}", route.device)]
+                let via = via(route);
+                vec![format!("ip route del {destination}{via} dev {} proto {ROUTE_PROTOCOL}", route.device)]
             }
             Change::DeleteNeighbour(name, address) => vec![format!("ip neigh del {address} dev {name}")],
             Change::DeleteAddress(name, address) => vec![format!("ip addr del {address} dev {name}")],
@@ -73,6 +86,21 @@ fn nodad(address: IpAddr) -> &'static str {
 
 fn broadcast(address: ipnet::IpNet) -> &'static str {
     if address.addr().is_ipv4() && address.prefix_len() < 31 { " brd +" } else { "" }
+}
+
+fn via(route: &Route) -> String {
+    route.gateway.map(|g| format!(" via {g}")).unwrap_or_default()
+}
+
+fn create_tunnel(name: &IfName, link: &Link) -> Vec<String> {
+    let Kind::Tunnel { vni, local } = link.kind else { return Vec::new() };
+    vec![format!(
+        "ip link add {name} address {} mtu {} group {} type vxlan id {vni} local {local} dstport {} nolearning",
+        link.mac,
+        link.mtu,
+        link.group,
+        crate::rtnl::link::VXLAN_PORT
+    )]
 }
 
 fn create_wire(name: &IfName, link: &Link, inside: &Inside) -> String {
@@ -93,7 +121,7 @@ fn set_link(name: &IfName, link: &Link) -> String {
     let master = link.master.as_ref().map(|m| format!(" master {m}")).unwrap_or_default();
     let state = if link.up { "up" } else { "down" };
     // A wire's alias marks its completion and comes last, as a change of its own.
-    let alias = link.alias.as_ref().filter(|_| link.kind == Kind::Bridge);
+    let alias = link.alias.as_ref().filter(|_| link.kind != Kind::Wire);
     let alias = alias.map(|a| format!(" alias '{a}'")).unwrap_or_default();
     format!(
         "ip link set {name} address {} mtu {} group {}{master}{alias} {state}",
@@ -102,14 +130,7 @@ fn set_link(name: &IfName, link: &Link) -> String {
 }
 
 fn configure(inside: &Inside) -> Vec<String> {
-    let Netns { path, .. } = &inside.netns;
-    let (ip, run) = match named(path) {
-        Some(name) => (format!("ip -n {}", quoted(name)), format!("ip netns exec {}", quoted(name))),
-        None => {
-            let enter = format!("nsenter --net={}", quoted(path));
-            (format!("{enter} ip"), enter)
-        }
-    };
+    let (ip, run) = within(&inside.netns);
     let ifname = &inside.ifname;
     let mut lines = Vec::new();
     for (key, value) in &inside.sysctls {
@@ -130,6 +151,17 @@ fn configure(inside: &Inside) -> Vec<String> {
         lines.push(format!("{ip} route add {to} via {via} dev {ifname}{onlink} proto {ROUTE_PROTOCOL}"));
     }
     lines
+}
+
+/// How `ip`, and how any command, is run in a namespace.
+fn within(netns: &Netns) -> (String, String) {
+    match named(&netns.path) {
+        Some(name) => (format!("ip -n {}", quoted(name)), format!("ip netns exec {}", quoted(name))),
+        None => {
+            let enter = format!("nsenter --net={}", quoted(&netns.path));
+            (format!("{enter} ip"), enter)
+        }
+    }
 }
 
 /// The name under which `ip netns` knows a namespace, if it does.

@@ -62,6 +62,23 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     inside.addresses.iter().filter(|a| a.addr().is_ipv6()).try_for_each(|a| settle(&mut socket, inside, *a))
 }
 
+/// Sets the largest packet of the inner end.
+pub(super) fn refit(host_end: u32, inside: &Inside, mtu: u32) -> Result<(), Cause> {
+    let netns = open(inside)?;
+    let _inside = netns.enter()?;
+    let index = index(&inside.ifname)?;
+    let mut socket = Socket::open(Family::Route)?;
+    if !is_other_end(&mut socket, index, host_end)? {
+        return Err(Cause::NotOurs(inside.ifname.clone()));
+    }
+    let mut messages = Messages::default();
+    link::change(&mut messages, index, &link::Change { mtu: Some(mtu), ..link::Change::default() });
+    for answer in socket.transact(&messages)? {
+        answer?;
+    }
+    Ok(())
+}
+
 /// Waits until packets to an address are taken in. For IPv6 the kernel does not see to that at once but
 /// in a worker that needs RTNL (net/ipv6/addrconf.c `addrconf_dad_work`), also where there is nothing to
 /// detect: on a busy host the first packets were lost.

@@ -1,6 +1,7 @@
 //! Reading back all that is weft's, whoever and whichever version made it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use weft_model::{IfName, Mac};
 
@@ -48,11 +49,20 @@ pub(super) fn state(
             state.neighbours.insert((name.clone(), found.address), mac);
         }
     }
+    if state.links.values().any(|l| matches!(l.kind, Kind::Tunnel { .. })) {
+        let request = neighbour::forwarding_list();
+        for found in list(socket, "forwarding entries", &request, neighbour::read_forwarding)? {
+            if let Some(name) = ours.get(&found.index) {
+                state.forwarding.insert((name.clone(), found.mac), found.to);
+            }
+        }
+    }
     for found in list(socket, "routes", &route::list(), route::read)? {
         if found.protocol == ROUTE_PROTOCOL {
             // A route of ours by a link that is not ours any more is still ours to remove.
             let Some(device) = names.get(&found.index).cloned() else { continue };
-            state.routes.insert(found.destination, Route { device, source: found.source });
+            let route::Described { gateway, source, mtu, .. } = found;
+            state.routes.insert(found.destination, Route { device, gateway, source, mtu });
         }
     }
     for key in sysctls {
@@ -68,6 +78,11 @@ pub(super) fn state(
 fn kind(link: &link::Described) -> Option<Kind> {
     match link.kind.as_str() {
         "bridge" => Some(Kind::Bridge),
+        // One that is not made as weft makes it is in the way of one that is.
+        "vxlan" => {
+            let (vni, local) = link.tunnel.unwrap_or((0, IpAddr::from([0; 4])));
+            Some(Kind::Tunnel { vni, local })
+        }
         "veth" if is_wire(link.group) || link.group == crate::ours::REAPED => Some(Kind::Wire),
         _ => None,
     }

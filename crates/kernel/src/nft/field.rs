@@ -94,6 +94,12 @@ pub enum Field {
     FibSaddrType,
     /// `fib daddr type`: what the routing table says of the destination.
     FibDaddrType,
+    /// `@th,224,16`: the EtherType of a frame in VXLAN. `nft` before 1.0.7 has no words for this and the next two.
+    InnerEtherType,
+    /// `@th,336,32`: the IPv4 source of a packet in VXLAN.
+    InnerIpSaddr,
+    /// `@th,304,128`: the IPv6 source of a packet in VXLAN.
+    InnerIp6Saddr,
     /// `numgen random mod N`: 0 to N − 1.
     Random(u32),
     /// `numgen inc mod N`: one after the other.
@@ -147,7 +153,7 @@ pub(super) const ICMPV6: u8 = 58;
 const FIB_TYPE: u32 = 3; // NFT_FIB_RESULT_ADDRTYPE
 
 /// Name, type, way to load. Those that carry numbers are not here.
-const NAMED: [(Field, &str, Type, Load); 39] = {
+const NAMED: [(Field, &str, Type, Load); 42] = {
     use Base::{Link, Network, Transport};
     use Load::{Ct, Fib, Meta, Payload};
     [
@@ -187,6 +193,9 @@ const NAMED: [(Field, &str, Type, Load); 39] = {
         (Field::ThDport, "th dport", Type::Port, Payload(Transport, 2, 2)),
         (Field::IcmpType, "icmp type", Type::IcmpType, Payload(Transport, 0, 1)),
         (Field::Icmpv6Type, "icmpv6 type", Type::Icmpv6Type, Payload(Transport, 0, 1)),
+        (Field::InnerEtherType, "@th,224,16", Type::EtherType, Payload(Transport, 28, 2)),
+        (Field::InnerIpSaddr, "@th,336,32", Type::Ipv4, Payload(Transport, 42, 4)),
+        (Field::InnerIp6Saddr, "@th,304,128", Type::Ipv6, Payload(Transport, 38, 16)),
         (Field::FibSaddrType, "fib saddr type", Type::AddressType, Fib(FIB_TYPE, 1)),
         (Field::FibDaddrType, "fib daddr type", Type::AddressType, Fib(FIB_TYPE, 2)),
         (Field::Random(0), "numgen random mod", Type::Integer, Load::Numgen(1, 0)),

@@ -1,5 +1,6 @@
 //! Links: creating, changing, deleting and listing network interfaces (linux/if_link.h).
 
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use weft_model::{IfName, Mac};
@@ -14,6 +15,13 @@ const VETH_PEER: u16 = 1; // VETH_INFO_PEER, linux/veth.h
 const BRIDGE_MCAST_SNOOPING: u16 = 23; // IFLA_BR_MCAST_SNOOPING
 const BRIDGE_CALL_IPTABLES: u16 = 36; // IFLA_BR_NF_CALL_IPTABLES
 const BRIDGE_CALL_IP6TABLES: u16 = 37; // IFLA_BR_NF_CALL_IP6TABLES
+/// The UDP port of VXLAN (RFC 7348, section 8).
+pub const VXLAN_PORT: u16 = 4789;
+const VXLAN_ID: u16 = 1; // IFLA_VXLAN_ID and the following, linux/if_link.h
+const VXLAN_LOCAL: u16 = 4;
+const VXLAN_LEARNING: u16 = 7;
+const VXLAN_DST_PORT: u16 = 15;
+const VXLAN_LOCAL6: u16 = 17;
 const SKIP_STATS: u32 = 1 << 3; // RTEXT_FILTER_SKIP_STATS
 const OPERATIONAL: u8 = 6; // IF_OPER_UP, RFC 2863
 
@@ -42,6 +50,8 @@ pub struct Described {
     pub alias: Option<String>,
     /// Index of the link that it is made of; of a veth's end the other end's, in that one's namespace.
     pub other_end: Option<u32>,
+    /// Of a VXLAN device its number and outer source.
+    pub tunnel: Option<(u32, IpAddr)>,
     /// Its IPv6 settings.
     pub ipv6: Settings,
 }
@@ -118,6 +128,40 @@ pub fn create_bridge(messages: &mut Messages, name: &IfName, mac: Mac, mtu: u32,
             });
         });
     });
+}
+
+/// A VXLAN device that is down and learns nothing: where it sends to is set, host by host.
+pub fn create_tunnel(
+    messages: &mut Messages,
+    name: &IfName,
+    (mac, mtu, group): (Mac, u32, u32),
+    (vni, local): (u32, IpAddr),
+) {
+    let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
+    messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
+        a.text(libc::IFLA_IFNAME, name.as_str());
+        a.bytes(libc::IFLA_ADDRESS, &mac.0);
+        a.u32(libc::IFLA_MTU, mtu);
+        a.u32(libc::IFLA_GROUP, group);
+        a.nest(libc::IFLA_LINKINFO, |a| {
+            a.text(libc::IFLA_INFO_KIND, "vxlan");
+            a.nest(libc::IFLA_INFO_DATA, |a| {
+                a.u32(VXLAN_ID, vni);
+                a.ip(if local.is_ipv4() { VXLAN_LOCAL } else { VXLAN_LOCAL6 }, local);
+                a.u8(VXLAN_LEARNING, 0);
+                a.bytes(VXLAN_DST_PORT, &VXLAN_PORT.to_be_bytes());
+            });
+        });
+    });
+}
+
+/// Reads number and outer source of a VXLAN device; `None` if it is not made as weft makes it.
+fn tunnel(data: &[u8]) -> Option<(u32, IpAddr)> {
+    let vni = find(data, VXLAN_ID)?.u32()?;
+    let local = find(data, VXLAN_LOCAL).or_else(|| find(data, VXLAN_LOCAL6))?.ip()?;
+    let port = find(data, VXLAN_DST_PORT)?.value == VXLAN_PORT.to_be_bytes();
+    let learning = find(data, VXLAN_LEARNING)?.u8()? != 0;
+    (port && !learning).then_some((vni, local))
 }
 
 /// Changes of a link; `None` leaves as it is.
@@ -209,6 +253,7 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
         master: None,
         alias: None,
         other_end: None,
+        tunnel: None,
         ipv6: Settings::default(),
     };
     for attribute in message.attributes(HEADER) {
@@ -225,6 +270,8 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
             libc::IFLA_LINKINFO => {
                 let kind = find(attribute.value, libc::IFLA_INFO_KIND);
                 link.kind = kind.and_then(|k| k.text()).unwrap_or_default().to_owned();
+                let data = find(attribute.value, libc::IFLA_INFO_DATA).filter(|_| link.kind == "vxlan");
+                link.tunnel = data.and_then(|data| tunnel(data.value));
             }
             _ => {}
         }

@@ -22,6 +22,8 @@ fn network(v4: Option<&str>, v6: Option<&str>) -> Network {
         ipv6: v6.map(|net| net.parse().unwrap()),
         mtu: None,
         masquerade: true,
+        vni: None,
+        encapsulation: weft_model::Encapsulation::Auto,
     }
 }
 

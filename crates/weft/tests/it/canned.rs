@@ -131,6 +131,8 @@ pub(crate) fn network(name: &str) -> NetworkStatus {
             ipv6: Some("fd00:89::/64".parse().unwrap()),
             mtu: None,
             masquerade: true,
+            vni: None,
+            encapsulation: weft_model::Encapsulation::Auto,
         },
         device: "weft-1".parse().unwrap(),
         effective_mtu: 1500,

@@ -1,0 +1,1 @@
+//! Images: references, layers and what is made of them for a container.
