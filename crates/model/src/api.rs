@@ -54,6 +54,13 @@ pub enum Request {
     },
     /// All networks. Reply: [`Reply::Networks`].
     NetworkList,
+    /// All hosts of the cluster. Reply: [`Reply::Nodes`].
+    NodeList,
+    /// Remove a host that is gone for ever. Reply: [`Reply::Done`].
+    NodeRemove {
+        /// Its name.
+        name: NodeName,
+    },
     /// The agent's view of this host. Reply: [`Reply::Status`].
     Status,
     /// What the agent would change in the kernel now. Reply: [`Reply::Diff`].
@@ -172,6 +179,8 @@ pub enum Reply {
     Network(Box<NetworkStatus>),
     /// All networks.
     Networks(Vec<NetworkStatus>),
+    /// All hosts of the cluster.
+    Nodes(Vec<Member>),
     /// The host's state.
     Status(Box<Status>),
     /// Outstanding changes as equivalent commands; empty when kernel and plan agree.
@@ -274,6 +283,42 @@ pub struct Status {
     pub refused: Vec<Refused>,
     /// What is wrong, with what to do; empty when all is well.
     pub health: Vec<String>,
+    /// The store that hosts share, if this one is in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreState>,
+}
+
+/// How it is with the store that hosts share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreState {
+    /// Where it is.
+    pub address: String,
+    /// Whether this host knows all that is in it, and does its part.
+    pub in_sync: bool,
+    /// The last change that was heard of.
+    pub revision: u64,
+    /// How many hosts there are.
+    pub nodes: usize,
+    /// How many of them run.
+    pub alive: usize,
+}
+
+/// A host of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: NodeName,
+    /// Its addresses on the underlay.
+    pub addresses: Vec<IpNet>,
+    /// Whether its agent has said so lately.
+    pub alive: bool,
+    /// The agent's version, while it runs.
+    #[serde(default)]
+    pub version: String,
+    /// The blocks of addresses that it holds.
+    pub blocks: Vec<IpNet>,
+    /// How many workloads it has.
+    pub workloads: usize,
 }
 
 /// One workload in `weft status`.

@@ -9,6 +9,7 @@
 //!     └─ Pool fd…::/64         free = runs of neighbouring addresses, so size costs nothing
 //! ```
 
+pub mod block;
 mod error;
 mod network;
 mod number;

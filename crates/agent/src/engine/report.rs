@@ -26,8 +26,15 @@ impl Engine {
             networks: networks.iter().map(|n| self.network_status(n)).collect(),
             workloads: self.world.workloads.values().map(workload_status).collect(),
             refused: self.refused(),
-            health: self.health.iter().chain(&self.strange).cloned().collect(),
+            health: self.findings(),
+            store: self.store_state.clone(),
         }
+    }
+
+    /// What is wrong.
+    fn findings(&self) -> Vec<String> {
+        let lasting = self.health.iter().chain(&self.strange).chain(&self.store_problems);
+        lasting.chain(&self.own_problem).cloned().collect()
     }
 
     /// All networks with their use.
@@ -36,7 +43,7 @@ impl Engine {
         self.world.networks.values().map(|n| self.network_status(n)).collect()
     }
 
-    pub(super) fn network_status(&self, network: &Network) -> NetworkStatus {
+    pub(crate) fn network_status(&self, network: &Network) -> NetworkStatus {
         let planned = self.plan.networks.get(&network.name);
         NetworkStatus {
             network: network.clone(),

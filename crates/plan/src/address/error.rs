@@ -60,6 +60,16 @@ pub enum AddressError {
         /// What it has, separated by commas.
         subnets: String,
     },
+    /// The address lies in the network, and in no block of this node.
+    #[error("{address} lies in network {network}, but not in this host's part of it ({blocks})")]
+    NotHeld {
+        /// The address.
+        address: IpAddr,
+        /// The network.
+        network: NetworkName,
+        /// This node's blocks, separated by commas.
+        blocks: String,
+    },
     /// No workload can have this address.
     #[error("{address} is {role} of network {network}")]
     Reserved {
@@ -128,6 +138,10 @@ impl AddressError {
                     .into()
             }
             AddressError::OutsideNetwork { subnets, .. } => format!("choose an address in {subnets}"),
+            AddressError::NotHeld { .. } => {
+                "ask on the host that holds it, choose another address, or wait until this host has that block"
+                    .into()
+            }
             AddressError::Reserved { .. } => {
                 "choose another address, or leave the choice to weft by asking for none".into()
             }
@@ -152,6 +166,7 @@ impl From<AddressError> for api::Error {
     fn from(error: AddressError) -> api::Error {
         let kind = match error {
             AddressError::Exhausted { .. } => ErrorKind::Exhausted,
+            AddressError::NotHeld { .. } => ErrorKind::TryAgain,
             AddressError::Taken { .. } | AddressError::AlreadyAttached { .. } => ErrorKind::Exists,
             AddressError::OutsideNetwork { .. }
             | AddressError::Reserved { .. }

@@ -55,7 +55,7 @@ impl Addresses {
     pub fn allocate(&mut self, wish: &Wish<'_>, now: u64) -> Result<Vec<IpNet>, AddressError> {
         self.not_attached(wish.id)?;
         let ranges = self.ranges_by_family(wish)?;
-        let fixed = self.fixed_by_family(wish, &ranges)?;
+        let fixed = self.fixed_by_family(wish, &ranges, false)?;
         for pool in &mut self.pools {
             pool.wake(now);
         }
@@ -92,6 +92,14 @@ impl Addresses {
         freed
     }
 
+    /// Makes `blocks` what this node gives addresses from. What is held stays held.
+    pub fn set_blocks(&mut self, blocks: &[IpNet]) {
+        for pool in &mut self.pools {
+            let family = pool.family();
+            pool.set_blocks(blocks.iter().filter(|b| Family::of(b.addr()) == family).copied().collect());
+        }
+    }
+
     /// Says from a record that `id` holds `addresses`. Searches go on after the last one.
     ///
     /// # Errors
@@ -101,7 +109,7 @@ impl Addresses {
         self.not_attached(id)?;
         let ips: Vec<IpAddr> = addresses.iter().map(IpNet::addr).collect();
         let wish = Wish { id, ips: &ips, ranges: &[] };
-        let fixed = self.fixed_by_family(&wish, &BTreeMap::new())?;
+        let fixed = self.fixed_by_family(&wish, &BTreeMap::new(), true)?;
         let id = Arc::new(id.clone());
         let mut given = Vec::with_capacity(fixed.len());
         for (family, n) in fixed {
@@ -186,15 +194,22 @@ impl Addresses {
         &self,
         wish: &Wish<'_>,
         ranges: &BTreeMap<Family, Wanted>,
+        recorded: bool,
     ) -> Result<BTreeMap<Family, u128>, AddressError> {
         let mut found = BTreeMap::new();
         for &address in wish.ips {
             let (family, n, network) = (Family::of(address), number(address), self.network.clone());
             let pool = self.pool(family)?;
-            match pool.standing(address) {
+            match pool.standing(address, recorded) {
                 Standing::Available => {}
+                // Given by this node, or by one that it was: it is so, whatever became of the block.
+                Standing::Elsewhere if recorded => {}
+                Standing::Elsewhere => {
+                    let (network, blocks) = (network.clone(), join(pool.blocks()));
+                    return Err(AddressError::NotHeld { address, network, blocks });
+                }
                 Standing::Outside => {
-                    let subnets = join(pool.blocks());
+                    let subnets = pool.subnet().to_string();
                     return Err(AddressError::OutsideNetwork { address, network, subnets });
                 }
                 Standing::Reserved(role) => return Err(AddressError::Reserved { address, role, network }),
@@ -236,9 +251,18 @@ fn pick(pool: &Pool, ranges: Option<&Wanted>) -> Result<u128, AddressError> {
         let (used, resting, usable) = counts.fold((0, 0, 0), |sum: (u64, u64, u64), c| {
             (sum.0.saturating_add(c.0), sum.1.saturating_add(c.1), sum.2.saturating_add(c.2))
         });
-        let place = ranges.map_or_else(|| pool.subnet().to_string(), |range| range.text.clone());
+        let place = ranges.map_or_else(|| place(pool), |range| range.text.clone());
         AddressError::Exhausted { place, used, resting, usable, ranged: ranges.is_some() }
     })
+}
+
+/// Where this node's addresses come from, for people.
+fn place(pool: &Pool) -> String {
+    match pool.blocks() {
+        [whole] if *whole == pool.subnet() => whole.to_string(),
+        [] => format!("{}: this host holds no block of it", pool.subnet()),
+        blocks => format!("{} (this host's part of {})", join(blocks), pool.subnet()),
+    }
 }
 
 fn with_length(pool: &Pool, n: u128) -> IpNet {

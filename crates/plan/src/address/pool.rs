@@ -38,7 +38,10 @@ pub struct Pool {
 /// What becomes of an address that is asked for by name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing<'a> {
+    /// Not in the subnet.
     Outside,
+    /// In the subnet, and in no block of this node.
+    Elsewhere,
     Reserved(Role),
     Used(&'a AttachmentId),
     Available,
@@ -55,30 +58,58 @@ impl Pool {
     #[must_use]
     pub fn with_blocks(subnet: IpNet, blocks: Vec<IpNet>) -> Pool {
         let subnet = subnet.trunc();
-        let mut blocks = blocks;
-        blocks.retain(|block| subnet.contains(block));
-        let mut free = Runs::default();
-        for block in &blocks {
+        let mut pool = Pool {
+            subnet,
+            blocks: Vec::new(),
+            usable: 0,
+            used: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            free: Runs::default(),
+            cursor: bounds(subnet).0,
+        };
+        pool.set_blocks(blocks);
+        pool
+    }
+
+    /// Makes `blocks` what this node gives addresses from. Who holds an address goes on holding it, also
+    /// where its block is gone; what rests in a block that is gone is forgotten.
+    pub fn set_blocks(&mut self, blocks: Vec<IpNet>) {
+        self.blocks = blocks;
+        let subnet = self.subnet;
+        self.blocks.retain(|block| subnet.contains(block));
+        self.free = Runs::default();
+        for block in &self.blocks {
             let (first, last) = bounds(*block);
-            free.insert(first, last);
+            self.free.insert(first, last);
+            for edge in [first, number(gateway(*block).addr()), last] {
+                if reserved(*block, edge).is_some() {
+                    self.free.remove(edge);
+                }
+            }
         }
         let (first, last) = bounds(subnet);
         for edge in [first, number(gateway(subnet).addr()), last] {
             if reserved(subnet, edge).is_some() {
-                free.remove(edge);
+                self.free.remove(edge);
             }
         }
-        let usable = saturate(free.count_in(first, last));
-        Pool {
-            subnet,
-            blocks,
-            usable,
-            used: BTreeMap::new(),
-            resting: BTreeMap::new(),
-            queue: BTreeSet::new(),
-            free,
-            cursor: first,
+        self.usable = saturate(self.free.count_in(first, last));
+        for n in self.used.keys() {
+            self.free.remove(*n);
         }
+        let resting = std::mem::take(&mut self.resting);
+        self.queue.clear();
+        for (n, at) in resting {
+            self.rest(n, at);
+        }
+    }
+
+    /// How many addresses of one of its blocks workloads hold, how many rest, and how many it has for them.
+    #[must_use]
+    pub fn use_of(&self, block: IpNet) -> (u64, u64, u64) {
+        let (first, last) = bounds(block);
+        self.count(first, last)
     }
 
     /// The subnet.
@@ -144,13 +175,16 @@ impl Pool {
     }
 
     /// How an address that was asked for by name stands.
-    pub(super) fn standing(&self, address: IpAddr) -> Standing<'_> {
-        if !self.blocks.iter().any(|block| block.contains(&address)) {
+    /// With `recorded` it is one that somebody has had: then only what the whole subnet reserves counts.
+    pub(super) fn standing(&self, address: IpAddr, recorded: bool) -> Standing<'_> {
+        if !self.subnet.contains(&address) {
             return Standing::Outside;
         }
         let n = number(address);
-        match (reserved(self.subnet, n), self.used.get(&n)) {
+        let role = if recorded { reserved(self.subnet, n) } else { self.role(n) };
+        match (role, self.used.get(&n)) {
             (Some(role), _) => Standing::Reserved(role),
+            (None, None) if !self.blocks.iter().any(|block| block.contains(&address)) => Standing::Elsewhere,
             (None, Some(by)) => Standing::Used(by),
             (None, None) => Standing::Available,
         }
@@ -201,7 +235,14 @@ impl Pool {
 
     fn gives(&self, n: u128) -> bool {
         let address = self.family().address(n);
-        self.blocks.iter().any(|block| block.contains(&address)) && reserved(self.subnet, n).is_none()
+        self.blocks.iter().any(|block| block.contains(&address)) && self.role(n).is_none()
+    }
+
+    /// What `n` is kept for in the subnet or in the block that it lies in, if anything.
+    fn role(&self, n: u128) -> Option<Role> {
+        let address = self.family().address(n);
+        let block = self.blocks.iter().find(|block| block.contains(&address));
+        reserved(self.subnet, n).or_else(|| reserved(*block?, n))
     }
 }
 

@@ -262,17 +262,52 @@ fn a_freed_address_rests_thirty_seconds_while_others_are_free() {
 #[test]
 fn several_blocks_serve_one_subnet() {
     let subnet = "10.1.0.0/16".parse().unwrap();
-    let blocks = ["10.1.4.0/30", "10.1.255.252/30", "10.1.0.0/30", "10.9.0.0/30"].map(|b| b.parse().unwrap());
+    let blocks = ["10.1.4.0/29", "10.1.255.248/29", "10.1.0.0/29", "10.9.0.0/29"].map(|b| b.parse().unwrap());
     let mut addresses =
         Addresses::with_pools("app".parse().unwrap(), vec![Pool::with_blocks(subnet, blocks.to_vec())]);
-    assert_eq!(addresses.pools()[0].usable(), 4 + 3 + 2);
+    assert_eq!(addresses.pools()[0].usable(), 3 * (8 - 3));
     let given: BTreeSet<IpAddr> =
-        (0..9).map(|n| addresses.allocate(&any(&id(n)), 0).unwrap()[0].addr()).collect();
-    assert_eq!(given.len(), 9);
-    for reserved in ["10.1.0.0", "10.1.0.1", "10.1.255.255"] {
+        (0..15).map(|n| addresses.allocate(&any(&id(n)), 0).unwrap()[0].addr()).collect();
+    assert_eq!(given.len(), 15);
+    // Each block has its ends and the host's own address, as a subnet has.
+    for reserved in ["10.1.0.0", "10.1.0.1", "10.1.0.7", "10.1.4.1", "10.1.255.255"] {
         assert!(!given.contains(&ip(reserved)), "{reserved}");
     }
     assert!(addresses.ready().is_err());
+}
+
+#[test]
+fn blocks_come_and_go_and_what_is_held_stays_held() {
+    let block = |text: &str| text.parse::<IpNet>().unwrap();
+    let network = network(Some("10.1.0.0/16"), None);
+    let mut addresses = Addresses::new(&network);
+    addresses.set_blocks(&[block("10.1.4.0/29")]);
+    let held: Vec<IpAddr> =
+        (0..5).map(|n| addresses.allocate(&any(&id(n)), 0).unwrap()[0].addr()).collect();
+    assert_eq!(held, (2..7).map(|n| ip(&format!("10.1.4.{n}"))).collect::<Vec<_>>());
+    let more = addresses.allocate(&any(&id(9)), 0).unwrap_err();
+    assert!(more.to_string().contains("10.1.4.0/29 (this host's part of 10.1.0.0/16)"), "{more}");
+    let elsewhere = Wish { id: &id(9), ips: &[ip("10.1.9.9")], ranges: &[] };
+    let refused = addresses.allocate(&elsewhere, 0).unwrap_err();
+    assert!(matches!(refused, AddressError::NotHeld { .. }), "{refused}");
+
+    addresses.set_blocks(&[block("10.1.4.0/29"), block("10.1.8.0/29")]);
+    assert_eq!(addresses.allocate(&any(&id(9)), 0).unwrap()[0].addr(), ip("10.1.8.2"));
+    addresses.free(&id(0), 5);
+    // The first block goes: nobody loses an address by it, and nobody gets one from it.
+    addresses.set_blocks(&[block("10.1.8.0/29")]);
+    assert_eq!(addresses.holder(ip("10.1.4.3")), Some(&id(1)));
+    let given: BTreeSet<IpAddr> =
+        (20..24).map(|n| addresses.allocate(&any(&id(n)), 100).unwrap()[0].addr()).collect();
+    assert!(given.iter().all(|a| block("10.1.8.0/29").contains(a)), "{given:?}");
+    assert!(addresses.allocate(&any(&id(30)), 100).is_err());
+    // And comes back: what is held in it is still held.
+    addresses.set_blocks(&[block("10.1.8.0/29"), block("10.1.4.0/29")]);
+    assert_eq!(addresses.allocate(&any(&id(30)), 100).unwrap()[0].addr(), ip("10.1.4.2"));
+    assert!(addresses.allocate(&any(&id(31)), 100).is_err());
+    // A record of an address in nobody's block is a record all the same.
+    addresses.restore(&id(40), &["10.1.77.7/16".parse().unwrap()]).unwrap();
+    assert_eq!(addresses.holder(ip("10.1.77.7")), Some(&id(40)));
 }
 
 #[test]

@@ -94,8 +94,9 @@ impl Etcd {
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
     {
-        let call = timeout(super::PATIENCE, self.connection.call(method, message));
         let late = || self.connection.away(format!("no answer within {} s", super::PATIENCE.as_secs()));
+        // Within the block, so that the timer belongs to the runtime.
+        let call = async { timeout(super::PATIENCE, self.connection.call(method, message)).await };
         self.connection.block_on(call).unwrap_or_else(|_| Err(late()))
     }
 

@@ -93,15 +93,25 @@ impl Mirror {
         Ok(news)
     }
 
-    /// Takes changes in. Returns those that are news.
+    /// Takes changes in that the store told. Returns those that are news.
     pub fn apply(&mut self, facts: Vec<Fact>) -> Vec<Fact> {
+        if let Some(latest) = facts.iter().map(|f| f.revision).max() {
+            self.latest = self.latest.max(latest);
+        }
+        let news = self.note(facts);
+        self.prune();
+        news
+    }
+
+    /// Takes changes in that this host made itself, before the store tells them. Those of others that
+    /// came before are still to be told: the place from which to watch stays.
+    pub fn note(&mut self, facts: Vec<Fact>) -> Vec<Fact> {
         let mut news = Vec::new();
         for fact in facts {
             let seen = self.known.get(&fact.key).is_some_and(|k| fact.revision <= k.revision);
             if seen || fact.revision <= self.floor {
                 continue;
             }
-            self.latest = self.latest.max(fact.revision);
             let present = fact.value.is_some();
             let was = self.known.insert(fact.key.clone(), Known { revision: fact.revision, present });
             if present || was.is_some_and(|k| k.present) {
@@ -109,7 +119,6 @@ impl Mirror {
                 news.push(fact);
             }
         }
-        self.prune();
         news
     }
 
