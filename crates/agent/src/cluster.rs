@@ -15,11 +15,10 @@ mod member;
 mod networks;
 mod publish;
 mod session;
-pub(crate) mod settings;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -30,8 +29,8 @@ use weft_model::{Network, NetworkName, NodeName};
 use weft_store::cluster::{ClusterError, Etcd, Fact};
 
 pub(crate) use claims::Need;
-use member::{Member, Times};
 pub(crate) use member::Unreadable;
+use member::{Member, Times};
 
 use crate::agent::Agent;
 use crate::{Config, clock};
@@ -71,10 +70,8 @@ pub(crate) enum What {
     RemoveNode(NodeName),
     /// List the hosts.
     List,
-    /// Get addresses for a network: any, or those of a block.
-    Provide(NetworkName, Vec<IpAddr>),
-    /// Say that this host goes.
-    Retire,
+    /// Get more addresses for a network.
+    Provide(NetworkName),
 }
 
 type Answer = Result<Vec<api::Member>, Error>;
@@ -114,8 +111,11 @@ impl Line {
         }
         let (answer, answered) = mpsc::channel();
         let late = || {
-            Error::new(ErrorKind::TryAgain, format!("the store did not do it within {} s", PATIENCE.as_secs()))
-                .hint("`weft status` says how it is with the store")
+            Error::new(
+                ErrorKind::TryAgain,
+                format!("the store did not do it within {} s", PATIENCE.as_secs()),
+            )
+            .hint("`weft status` says how it is with the store")
         };
         self.input.send(Input::Order(Order { what, answer, given: Instant::now() })).map_err(|_| late())?;
         answered.recv_timeout(PATIENCE).map_err(|_| late())?
@@ -133,7 +133,7 @@ pub(crate) fn run(agent: &Arc<Agent>, config: &Config, inputs: &Receiver<Input>)
     loop {
         let Some(found) = settings::find(config) else {
             agent.line.on.store(false, Ordering::Relaxed);
-            pause(inputs, LOOK, &|| api::Error::new(ErrorKind::Invalid, "this host belongs to no cluster"));
+            pause(inputs, LOOK, &|| Error::new(ErrorKind::Invalid, "this host belongs to no cluster"));
             continue;
         };
         agent.line.on.store(true, Ordering::Relaxed);

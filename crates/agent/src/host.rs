@@ -114,11 +114,12 @@ pub(crate) fn underlay(chosen: &[IpAddr]) -> Result<Underlay, Error> {
             IpAddr::V4(a) => !a.is_loopback() && !a.is_link_local(),
             IpAddr::V6(a) => !a.is_loopback() && !a.is_unicast_link_local(),
         };
-        let here = addresses.iter().filter(|a| {
-            family(&a.address.addr()) && foreign(a.index) && usable(&a.address.addr())
-        });
+        let here = addresses
+            .iter()
+            .filter(|a| family(&a.address.addr()) && foreign(a.index) && usable(&a.address.addr()));
         let candidates: Vec<(u32, IpNet)> = if let Some(wish) = chosen.iter().copied().find(family) {
-            let fits: Vec<_> = here.filter(|a| a.address.addr() == wish).map(|a| (a.index, a.address)).collect();
+            let fits: Vec<_> =
+                here.filter(|a| a.address.addr() == wish).map(|a| (a.index, a.address)).collect();
             if fits.is_empty() {
                 doubts.push(format!("no interface has {wish}, which `underlay` in the configuration names"));
             }

@@ -96,7 +96,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     engine.sync();
     // In a cluster the first host brings it along.
     if config.default_network
-        && !cluster::settings::is_member(config)
+        && !settings::is_member(config)
         && let Err(error) = engine.default_network()
     {
         tracing::warn!(error = chain(&error), "failed to make the default network");
@@ -172,6 +172,15 @@ pub fn inventory() -> Result<Vec<Owned>, String> {
     inventory::offline()
 }
 
+/// This host's addresses on the underlay: those that the configuration names, or those of the default
+/// route's interface; at most one per family, IPv4 first.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn underlay(config: &Config) -> Result<Vec<ipnet::IpNet>, String> {
+    host::underlay(&config.underlay).map(|found| found.addresses).map_err(|e| chain(&e))
+}
+
 /// Removes everything of weft's from this kernel and puts back the settings that it had changed,
 /// without an agent. Returns the equivalent commands of what was done. Absence is success.
 ///
@@ -184,7 +193,7 @@ pub fn remove_all(config: &Config) -> Result<Vec<String>, String> {
 /// 64 bits that nobody can foresee: the standard library keys its hashers from the system's random source.
 fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::thread::current().id())
+    RandomState::new().hash_one(thread::current().id())
 }
 
 /// An error with its causes on one line; a cause that the line before says already is left out.

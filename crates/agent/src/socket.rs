@@ -195,7 +195,7 @@ fn attach(agent: &Arc<Agent>, wish: &Attach) -> Result<Attached, Error> {
         Err(error) if lacks(&error) && agent.line.is_on() && is_shared(agent, network) => {
             agent.engine().ask_for(network, &wish.ips);
             // Why there is no more says more than that there is none.
-            agent.line.order(What::Provide(network.clone(), wish.ips.clone())).map_err(|why| match why.kind {
+            agent.line.order(What::Provide(network.clone())).map_err(|why| match why.kind {
                 ErrorKind::Exhausted => why,
                 _ => error,
             })?;
@@ -217,8 +217,10 @@ fn declare(agent: &Arc<Agent>, spec: &NetworkSpec) -> Result<NetworkStatus, Erro
     let engine = agent.engine();
     match engine.network(&spec.name) {
         Some(network) => Ok(engine.network_status(network)),
-        None => Err(Error::new(ErrorKind::Invalid, format!("network '{}' cannot be on this host", spec.name))
-            .hint("`weft status` says why; the other hosts have it")),
+        None => {
+            Err(Error::new(ErrorKind::Invalid, format!("network '{}' cannot be on this host", spec.name))
+                .hint("`weft status` says why; the other hosts have it"))
+        }
     }
 }
 

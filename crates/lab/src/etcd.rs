@@ -100,7 +100,11 @@ impl Etcd {
             }
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = ended {
-                return Err(Error::Ended { node: self.name.clone(), status: status.to_string(), log: self.words() });
+                return Err(Error::Ended {
+                    node: self.name.clone(),
+                    status: status.to_string(),
+                    log: self.words(),
+                });
             }
             if begin.elapsed() > PATIENCE {
                 let (what, seconds) = ("listen", PATIENCE.as_secs());

@@ -36,6 +36,19 @@ enum Command {
     /// Make, show, remove and join networks
     #[command(subcommand)]
     Network(command::network::Command),
+    /// Begin a cluster on this host, or share a store that runs already
+    Init(command::init::Args),
+    /// Join a cluster
+    Join(command::join::Args),
+    /// Print an invitation for one more host
+    Token(command::token::Args),
+    /// Leave the cluster: this host stands alone again
+    Leave(command::leave::Args),
+    /// Show and remove the hosts of the cluster
+    #[command(subcommand)]
+    Node(command::node::Command),
+    /// Run this host's share of the cluster's store; `weft init` and `weft join --member` start it
+    Member(command::member::Args),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
@@ -92,6 +105,12 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => command::attach::run(session, args)?,
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
+        Command::Init(args) => command::init::run(session, args)?,
+        Command::Join(args) => command::join::run(session, &args)?,
+        Command::Token(args) => command::token::run(session, &args)?,
+        Command::Leave(args) => command::leave::run(session, &args)?,
+        Command::Node(command) => command::node::run(session, command)?,
+        Command::Member(args) => command::member::run(session, &args)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,

@@ -11,7 +11,7 @@ use crate::cli::Session;
 use crate::output::{Output, entry};
 use crate::table::Table;
 
-pub(crate) use status::{status, workloads};
+pub(crate) use status::{members, status, workloads};
 
 /// Equivalent commands as a shell script. It says of itself that nothing has been changed, so that
 /// it can be kept in a file.

@@ -29,7 +29,7 @@ impl Member {
     /// Sees to the blocks. Returns whether there is one more.
     pub(super) fn claim(&mut self, host: &mut impl Host, now: u64) -> Result<bool, ClusterError> {
         self.finish_leaving()?;
-        let needs = host.needs();
+        let needs = host.needs(now);
         let mut more = false;
         self.exhausted.clear();
         for need in &needs {
@@ -48,9 +48,7 @@ impl Member {
                     continue;
                 }
             }
-            self.idle.retain(|(network, block), _| {
-                *network != need.network || !need.subnet.contains(block)
-            });
+            self.idle.retain(|(network, block), _| *network != need.network || !need.subnet.contains(block));
         }
         Ok(more)
     }

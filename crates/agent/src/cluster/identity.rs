@@ -27,7 +27,8 @@ pub(crate) struct Identity {
 /// Reads the identity, or makes it where it is missing or of another boot.
 pub(crate) fn read(state_dir: &Path) -> Identity {
     let (path, boot) = (state_dir.join(FILE), clock::boot_id());
-    let kept: Option<Identity> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let kept: Option<Identity> =
+        std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     if let Some(identity) = kept.as_ref().filter(|i| i.boot == boot) {
         return identity.clone();
     }

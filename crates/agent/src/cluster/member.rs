@@ -25,8 +25,8 @@ const LOOK: u64 = 2;
 pub(crate) trait Host {
     /// What it is, for the others; without blocks.
     fn node(&mut self) -> Node;
-    /// What its networks need of blocks.
-    fn needs(&mut self) -> Vec<Need>;
+    /// What its networks need of blocks, at second `now`.
+    fn needs(&mut self, now: u64) -> Vec<Need>;
     /// Takes over what all share. `unreadable` is there and makes no sense: of it the host keeps what it had.
     fn adopt(&mut self, cluster: Cluster, unreadable: &Unreadable);
     /// Gives no address from a block any more, also not after a crash. Returns whether that is sure.
@@ -111,9 +111,9 @@ impl Member {
     /// What cannot be done, for people.
     pub(crate) fn problems(&self) -> Vec<String> {
         let unreadable = &self.mirror.view().unreadable;
-        let named = unreadable.iter().map(|(key, why)| {
-            format!("the store's key '{key}' makes no sense and is passed over: {why}")
-        });
+        let named = unreadable
+            .iter()
+            .map(|(key, why)| format!("the store's key '{key}' makes no sense and is passed over: {why}"));
         self.problems.iter().cloned().chain(named).collect()
     }
 
@@ -287,14 +287,6 @@ impl Member {
 
     fn record(&self, host: &mut impl Host) -> Node {
         Node { incarnation: self.incarnation.0, blocks: BTreeMap::new(), ..host.node() }
-    }
-
-    /// Ends the sign of life at once, so that others need not wait.
-    pub(crate) fn retire(&mut self) {
-        if let Some((lease, _)) = self.lease.take() {
-            let _ = self.store.revoke(lease);
-        }
-        self.fence = None;
     }
 }
 

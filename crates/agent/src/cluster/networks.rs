@@ -27,7 +27,8 @@ fn invalid(message: String, hint: impl Into<String>) -> Error {
 fn record(network: Network, wish: Option<u8>) -> Result<NetworkRecord, Error> {
     let length = |subnet: Option<IpNet>| -> Result<u8, Error> {
         let Some(subnet) = subnet else { return Ok(0) };
-        let length = wish.filter(|_| subnet.addr().is_ipv4()).unwrap_or_else(|| block::default_length(subnet));
+        let length =
+            wish.filter(|_| subnet.addr().is_ipv4()).unwrap_or_else(|| block::default_length(subnet));
         block::check_length(subnet, length).map_err(Error::from)?;
         Ok(length)
     };
@@ -73,13 +74,17 @@ impl Member {
         let (name, view) = (&network.name, self.mirror.view());
         let unreadable = view.unreadable.contains_key(&Key::Network(name.clone()).to_string());
         if view.networks.contains_key(name) || unreadable {
-            return Err(Error::new(ErrorKind::Exists, format!("network '{name}' exists in the cluster already"))
-                .hint(format!("`weft network inspect {name}` shows it")));
+            return Err(Error::new(
+                ErrorKind::Exists,
+                format!("network '{name}' exists in the cluster already"),
+            )
+            .hint(format!("`weft network inspect {name}` shows it")));
         }
         for other in view.networks.values().map(|r| &r.network) {
             for subnet in network.subnets() {
                 if let Some(taken) = other.subnets().find(|s| overlaps(*s, subnet)) {
-                    let message = format!("{subnet} overlaps {taken}, which belongs to network '{}'", other.name);
+                    let message =
+                        format!("{subnet} overlaps {taken}, which belongs to network '{}'", other.name);
                     return Err(invalid(message, "choose another --subnet"));
                 }
             }
@@ -101,13 +106,19 @@ impl Member {
     pub(crate) fn remove_network(&mut self, name: &NetworkName) -> Result<Done, Error> {
         let (key, view) = (Key::Network(name.clone()).to_string(), self.mirror.view());
         let Some(revision) = self.mirror.revision_of(&key) else {
-            return Err(Error::new(ErrorKind::NotFound, format!("there is no network '{name}' in the cluster"))
-                .hint("`weft network ls` shows those there are"));
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("there is no network '{name}' in the cluster"),
+            )
+            .hint("`weft network ls` shows those there are"));
         };
         let mut users = Vec::new();
         for (node, workloads) in &view.workloads {
             users.extend(
-                workloads.keys().filter(|id| id.network == *name).map(|id| format!("{} on {node}", id.container)),
+                workloads
+                    .keys()
+                    .filter(|id| id.network == *name)
+                    .map(|id| format!("{} on {node}", id.container)),
             );
         }
         if !users.is_empty() {
@@ -171,7 +182,8 @@ impl Member {
                 blocks.entry(node).or_default().push(*block);
             }
         }
-        let names = view.nodes.keys().chain(blocks.keys().copied()).collect::<std::collections::BTreeSet<_>>();
+        let names =
+            view.nodes.keys().chain(blocks.keys().copied()).collect::<std::collections::BTreeSet<_>>();
         names
             .into_iter()
             .map(|name| Listed {

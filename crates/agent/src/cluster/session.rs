@@ -36,8 +36,8 @@ impl Host for Engine<'_> {
         self.0.engine().own_record()
     }
 
-    fn needs(&mut self) -> Vec<Need> {
-        self.0.engine().block_needs()
+    fn needs(&mut self, now: u64) -> Vec<Need> {
+        self.0.engine().block_needs(now)
     }
 
     fn adopt(&mut self, cluster: Cluster, unreadable: &Unreadable) {
@@ -95,7 +95,8 @@ pub(super) fn run(
             let (facts, given) = gather(inputs, number)?;
             orders.extend(given);
             let news = member.mirror.apply(facts);
-            if news.iter().any(|fact| !fact.key.starts_with("workloads/") && !fact.key.starts_with("tokens/")) {
+            if news.iter().any(|fact| !fact.key.starts_with("workloads/") && !fact.key.starts_with("tokens/"))
+            {
                 member.tell(&mut host);
             }
             member.step(&mut host, now())?;
@@ -176,14 +177,10 @@ fn execute(
                 continue;
             }
             // The step before has claimed what could be had.
-            What::Provide(network, _) => match member.exhausted.get(network) {
+            What::Provide(network) => match member.exhausted.get(network) {
                 Some(none) => Err(none.clone().into()),
                 None => Ok(Done::Yes),
             },
-            What::Retire => {
-                member.retire();
-                Ok(Done::Yes)
-            }
         };
         match done {
             Ok(Done::Again) if order.given.elapsed() < super::PATIENCE => waiting.push(order),

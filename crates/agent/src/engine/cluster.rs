@@ -57,7 +57,8 @@ impl Engine {
         let path = &self.cluster_record;
         let aside = path.with_extension("new");
         let text = serde_json::to_vec(&cluster).map_err(std::io::Error::other);
-        let written = text.and_then(|text| write_durably(&aside, &text)).and_then(|()| std::fs::rename(&aside, path));
+        let written =
+            text.and_then(|text| write_durably(&aside, &text)).and_then(|()| std::fs::rename(&aside, path));
         if let Err(error) = written {
             tracing::warn!(%error, "failed to record the cluster; it is tried again");
             self.unwritten_cluster = Some(cluster);
@@ -215,9 +216,10 @@ impl Engine {
             self.world.networks.values().filter(|n| n.vni.is_some()).cloned().collect();
         for network in shared {
             if blocks_changed || touched.contains(&network.name) {
-                let kept = self.addresses.get_mut(&network.name).filter(|a| {
-                    a.pools().iter().map(weft_plan::address::Pool::subnet).eq(network.subnets())
-                });
+                let kept = self
+                    .addresses
+                    .get_mut(&network.name)
+                    .filter(|a| a.pools().iter().map(Pool::subnet).eq(network.subnets()));
                 // What rests goes on resting, unless the network is another.
                 if let Some(kept) = kept {
                     let own = self.world.nodes.get(&self.here.name);

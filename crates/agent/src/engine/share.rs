@@ -25,7 +25,8 @@ impl Engine {
                 (found.addresses, found.mtu)
             }
             Err(error) => {
-                self.own_problem = Some(format!("failed to look at this host's addresses: {}", chain(&error)));
+                self.own_problem =
+                    Some(format!("failed to look at this host's addresses: {}", chain(&error)));
                 let last = known.map(|n| (n.addresses.clone(), n.mtu));
                 last.unwrap_or((Vec::new(), 1500))
             }
@@ -35,8 +36,9 @@ impl Engine {
     }
 
     /// What the networks of the cluster need of blocks here.
-    pub(crate) fn block_needs(&mut self) -> Vec<Need> {
+    pub(crate) fn block_needs(&mut self, now: u64) -> Vec<Need> {
         let mut needs = Vec::new();
+        self.addresses.values_mut().for_each(|addresses| addresses.wake(now));
         for network in self.world.networks.values().filter(|n| n.vni.is_some()) {
             let Some(addresses) = self.addresses.get(&network.name) else { continue };
             let held: Vec<IpAddr> = self
@@ -126,7 +128,8 @@ impl Engine {
 
     /// This host's workloads, as others need to know them.
     pub(crate) fn summaries(&self) -> BTreeMap<AttachmentId, Summary> {
-        let shared = |network: &NetworkName| self.world.networks.get(network).is_some_and(|n| n.vni.is_some());
+        let shared =
+            |network: &NetworkName| self.world.networks.get(network).is_some_and(|n| n.vni.is_some());
         let of_cluster = self.world.workloads.values().filter(|w| shared(&w.id.network));
         of_cluster.map(|w| (w.id.clone(), Summary::of(w))).collect()
     }

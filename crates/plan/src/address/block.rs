@@ -23,7 +23,9 @@ use super::pool::Pool;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
     /// All blocks are taken.
-    #[error("network {network} has no block of addresses left: {subnet} makes {blocks} of /{length}, and {holders} hosts hold them")]
+    #[error(
+        "network {network} has no block of addresses left: {subnet} makes {blocks} of /{length}, and {holders} hosts hold them"
+    )]
     NoneLeft {
         /// The network.
         network: NetworkName,
@@ -60,7 +62,9 @@ impl BlockError {
                  declare a network with more addresses and move there: `weft network create {network}2 --subnet \
                  CIDR`; `block` in the agent's configuration makes smaller blocks of it"
             ),
-            BlockError::Length { .. } => "choose another `block` in the agent's configuration, or a larger --subnet".into(),
+            BlockError::Length { .. } => {
+                "choose another `block` in the agent's configuration, or a larger --subnet".into()
+            }
         }
     }
 }

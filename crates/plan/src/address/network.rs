@@ -92,6 +92,11 @@ impl Addresses {
         freed
     }
 
+    /// Ends the rest of every address that has rested long enough at second `now`.
+    pub fn wake(&mut self, now: u64) {
+        self.pools.iter_mut().for_each(|pool| pool.wake(now));
+    }
+
     /// Makes `blocks` what this node gives addresses from. What is held stays held.
     pub fn set_blocks(&mut self, blocks: &[IpNet]) {
         for pool in &mut self.pools {

@@ -282,8 +282,7 @@ fn blocks_come_and_go_and_what_is_held_stays_held() {
     let network = network(Some("10.1.0.0/16"), None);
     let mut addresses = Addresses::new(&network);
     addresses.set_blocks(&[block("10.1.4.0/29")]);
-    let held: Vec<IpAddr> =
-        (0..5).map(|n| addresses.allocate(&any(&id(n)), 0).unwrap()[0].addr()).collect();
+    let held: Vec<IpAddr> = (0..5).map(|n| addresses.allocate(&any(&id(n)), 0).unwrap()[0].addr()).collect();
     assert_eq!(held, (2..7).map(|n| ip(&format!("10.1.4.{n}"))).collect::<Vec<_>>());
     let more = addresses.allocate(&any(&id(9)), 0).unwrap_err();
     assert!(more.to_string().contains("10.1.4.0/29 (this host's part of 10.1.0.0/16)"), "{more}");

@@ -93,17 +93,19 @@ impl Authority {
     pub fn server(&self, addresses: &[IpAddr]) -> Result<Pair, AuthorityError> {
         let fail = failed("make a server's certificate");
         let key = KeyPair::generate().map_err(&fail)?;
-        let cert = self.sign_server(&key, addresses).map_err(&fail)?;
+        let cert = server_params(addresses).signed_by(&key, &self.issuer).map_err(&fail)?.pem();
         Ok(Pair { cert, key: key.serialize_pem() })
     }
 
-    fn sign_server(&self, key: &KeyPair, addresses: &[IpAddr]) -> Result<String, rcgen::Error> {
-        let mut params = named(SERVER);
-        params.subject_alt_names = addresses.iter().map(|a| SanType::IpAddress(*a)).collect();
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        Ok(params.signed_by(key, &self.issuer)?.pem())
+    /// A server's certificate for the key of a request (PEM), for these addresses.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub fn server_for(&self, request: &str, addresses: &[IpAddr]) -> Result<String, AuthorityError> {
+        let fail = failed("sign a request for a server's certificate");
+        let mut request = CertificateSigningRequestParams::from_pem(request).map_err(&fail)?;
+        request.params = server_params(addresses);
+        Ok(request.signed_by(&self.issuer).map_err(&fail)?.pem())
     }
 
     /// A host's certificate for the key of a request (PEM). Of what the request says only the key counts.
@@ -119,6 +121,15 @@ impl Authority {
         request.params = params;
         Ok(request.signed_by(&self.issuer).map_err(&fail)?.pem())
     }
+}
+
+fn server_params(addresses: &[IpAddr]) -> CertificateParams {
+    let mut params = named(SERVER);
+    params.subject_alt_names = addresses.iter().map(|a| SanType::IpAddress(*a)).collect();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }
 
 /// A new key and the request to sign it, both in PEM: key first.

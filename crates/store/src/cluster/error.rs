@@ -66,7 +66,9 @@ impl ClusterError {
                 "what runs goes on meanwhile; see that most etcd members run and that this host reaches one: docs/cluster.md"
             }
             ClusterError::Refused { hint, .. } => hint,
-            ClusterError::Compacted(_) | ClusterError::LeaseEnded => "the agent does what is needed by itself",
+            ClusterError::Compacted(_) | ClusterError::LeaseEnded => {
+                "the agent does what is needed by itself"
+            }
             ClusterError::Credential { .. } => {
                 "correct store_ca, store_cert, store_key or store_password_file in the configuration"
             }

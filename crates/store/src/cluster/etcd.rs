@@ -67,7 +67,8 @@ impl Etcd {
         if credentials.ca.is_none() && !credentials.plaintext && !address.is_local() {
             return Err(ClusterError::Refused {
                 what: "be spoken to",
-                why: "without store_ca everything, also a password, would cross the network in clear".to_owned(),
+                why: "without store_ca everything, also a password, would cross the network in clear"
+                    .to_owned(),
                 hint: "set store_ca; or store_plaintext = true if something else protects the way",
             });
         }
@@ -229,6 +230,16 @@ impl ClusterStore for Etcd {
 }
 
 impl Etcd {
+    /// One entry, by its key without the prefix.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn get(&self, key: &str) -> Result<Option<Entry>, ClusterError> {
+        let request = RangeRequest { key: self.key(key), ..RangeRequest::default() };
+        let page: RangeResponse = self.call("/etcdserverpb.KV/Range", request)?;
+        Ok(page.kvs.into_iter().find_map(|kv| self.entry(kv)).map(|(_, entry)| entry))
+    }
+
     fn entry(&self, kv: KeyValue) -> Option<(String, Entry)> {
         let key = std::str::from_utf8(&kv.key).ok()?.strip_prefix(self.connection.prefix())?.to_owned();
         Some((key, Entry { value: kv.value, revision: revision(kv.mod_revision) }))

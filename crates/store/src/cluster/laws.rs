@@ -182,7 +182,10 @@ fn forgotten_history_is_said_to_be_so(subject: &impl Subject) {
     done(commit(&*store, &[], &[put("a", "3")]));
     subject.compact();
     let answer = store.watch(first).and_then(|mut watch| watch.next(SOON));
-    assert!(matches!(answer, Err(ClusterError::Compacted(_))), "what is forgotten is not passed over: {answer:?}");
+    assert!(
+        matches!(answer, Err(ClusterError::Compacted(_))),
+        "what is forgotten is not passed over: {answer:?}"
+    );
     let now = snapshot(&*store);
     assert_eq!(values(&now), [("a", "3".into())].into(), "the present is not forgotten");
     let mut watch = store.watch(now.revision).expect("a store that works can be watched");

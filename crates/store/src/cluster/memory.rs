@@ -101,7 +101,8 @@ impl State {
 
     fn end(&mut self, lease: Lease) {
         self.leases.remove(&lease);
-        let bound = |(key, (_, of)): (&String, &(Entry, Option<Lease>))| (*of == Some(lease)).then(|| key.clone());
+        let bound =
+            |(key, (_, of)): (&String, &(Entry, Option<Lease>))| (*of == Some(lease)).then(|| key.clone());
         let keys: Vec<String> = self.entries.iter().filter_map(bound).collect();
         if keys.is_empty() {
             return;

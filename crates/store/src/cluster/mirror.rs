@@ -80,8 +80,8 @@ impl Mirror {
         }
         let before = std::mem::take(&mut self.known);
         for (key, entry) in snapshot.entries {
-            let same = !restored
-                && before.get(&key).is_some_and(|k| k.present && k.revision == entry.revision);
+            let same =
+                !restored && before.get(&key).is_some_and(|k| k.present && k.revision == entry.revision);
             if !same {
                 self.view.apply(&key, Some(&entry.value));
                 news.push(Fact { key: key.clone(), value: Some(entry.value), revision: entry.revision });

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::laws::{Subject, cluster_laws};
-use super::{
-    ClusterError, ClusterStore, Fact, InMemory, Mirror, Op, Revision, Snapshot, Transaction, View,
-};
+use super::{ClusterError, ClusterStore, Fact, InMemory, Mirror, Op, Revision, Snapshot, Transaction, View};
 
 impl Subject for InMemory {
     fn handle(&self) -> Box<dyn ClusterStore> {
@@ -93,7 +91,11 @@ impl Line {
 
     fn keep(&mut self, news: Vec<Fact>) {
         for fact in news {
-            if fact.value.is_some() { self.copy.insert(fact.key) } else { self.copy.remove(&fact.key) };
+            if fact.value.is_some() {
+                self.copy.insert(fact.key)
+            } else {
+                self.copy.remove(&fact.key)
+            };
         }
     }
 
@@ -216,7 +218,10 @@ fn rubbish_is_listed_by_its_key_and_harms_nobody() {
     view.apply("nodes/host1", Some(br#"{"mtu":1500,"mac":"02:00:00:00:00:01","later":[1]}"#));
     view.apply("nodes/host2", Some(b"\xff\xfe"));
     view.apply("nodes/../etc", Some(b"{}"));
-    view.apply("networks/app", Some(br#"{"network":{"name":"other","id":1,"vni":1},"block4":24,"block6":64}"#));
+    view.apply(
+        "networks/app",
+        Some(br#"{"network":{"name":"other","id":1,"vni":1},"block4":24,"block6":64}"#),
+    );
     view.apply("blocks/app/10.0.0.1-24", Some(br#"{"node":"host1"}"#));
     assert_eq!(view.nodes.len(), 1, "what a later version added is passed over");
     let named: Vec<&str> = view.unreadable.keys().map(String::as_str).collect();

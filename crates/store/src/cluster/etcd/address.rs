@@ -110,8 +110,18 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         for text in [
-            "", "etcd://", "http://a:1", "etcd://a:0", "etcd://a:x", "etcd://a,,b", "etcd://[fd00::1",
-            "etcd://a b", "etcd://a:1/p q", "etcd://user@a", "etcd://fd00::1", "etcd://a/../b c",
+            "",
+            "etcd://",
+            "http://a:1",
+            "etcd://a:0",
+            "etcd://a:x",
+            "etcd://a,,b",
+            "etcd://[fd00::1",
+            "etcd://a b",
+            "etcd://a:1/p q",
+            "etcd://user@a",
+            "etcd://fd00::1",
+            "etcd://a/../b c",
         ] {
             assert!(Address::parse(text).is_err(), "{text}");
         }

@@ -177,7 +177,9 @@ impl Connection {
         if let Some(hint) = certificate_hint(&why) {
             return ClusterError::Refused { what: "let this host in", why, hint };
         }
-        let cut = ["connection closed", "broken pipe", "reset by peer"].iter().any(|w| why.to_lowercase().contains(w));
+        let cut = ["connection closed", "broken pipe", "reset by peer"]
+            .iter()
+            .any(|w| why.to_lowercase().contains(w));
         let why = if cut && self.credentials.ca.is_some() {
             format!("{why} (a server that does not accept store_cert ends the connection so)")
         } else {

@@ -118,7 +118,9 @@ impl Reader {
         }
         if answer.canceled {
             if answer.cancel_reason.contains("permission") || answer.cancel_reason.contains("auth") {
-                return Err(self.connection.refusal(METHOD, &tonic::Status::permission_denied(answer.cancel_reason)));
+                return Err(self
+                    .connection
+                    .refusal(METHOD, &tonic::Status::permission_denied(answer.cancel_reason)));
             }
             self.connection.leave(self.index);
             return Err(self.connection.away(answer.cancel_reason));
