@@ -2,6 +2,7 @@
 //! the kernel serialises changes to links anyway (RTNL).
 
 mod attach;
+mod bandwidth;
 mod check;
 mod cluster;
 mod collect;

@@ -28,6 +28,10 @@ fn list(state: &State) -> Vec<Owned> {
         owned("neighbour", format!("{address} lladdr {mac} dev {name}"));
     }
     state.routes.iter().for_each(|(to, route)| owned("route", format!("{to} dev {}", route.device)));
+    for (name, shape) in &state.shapes {
+        owned("limit", format!("dev {name} rate {}bit", shape.rate * 8));
+    }
+    state.detours.iter().for_each(|(name, by)| owned("detour", format!("dev {name} by {by}")));
     for (name, table) in &state.tables {
         let elements: usize = table.sets.values().map(|s| s.elements.len()).sum();
         owned("nftables", format!("table {name}: {} chains, {elements} elements", table.chains.len()));

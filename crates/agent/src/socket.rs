@@ -235,6 +235,9 @@ fn perform_here(agent: &Arc<Agent>, request: Request) -> Result<Reply, Error> {
         Request::Check(request) => engine.check(&request).map(Reply::Checked),
         Request::Collect(request) => Ok(Reply::Collected(engine.collect(&request))),
         Request::Ready { network } => engine.ready(&network).map(|()| done(Vec::new())),
+        Request::SetBandwidth { id, bandwidth, explain } => {
+            engine.set_bandwidth(&id, bandwidth, explain).map(done)
+        }
         Request::NetworkCreate(spec) => engine.network_create(&spec).map(|n| Reply::Network(Box::new(n))),
         Request::NetworkRemove { name, explain } => engine.network_remove(&name, explain).map(done),
         Request::NetworkList => Ok(Reply::Networks(engine.networks())),

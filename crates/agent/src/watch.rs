@@ -10,13 +10,14 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use weft_kernel::netlink::{Error, Family, Message, Socket};
 use weft_kernel::nft;
-use weft_kernel::rtnl::{address, link, neighbour, route};
+use weft_kernel::rtnl::{address, link, neighbour, qdisc, route};
 
 use crate::agent::Agent;
 use crate::chain;
 
-/// Multicast groups of linux/rtnetlink.h: link, neighbour, IPv4 and IPv6 addresses, routes and settings.
-const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+/// Multicast groups of linux/rtnetlink.h: link, neighbour, queues and filters, IPv4 and IPv6 addresses, routes
+/// and settings.
+const GROUPS: [u32; 9] = [1, 3, 4, 5, 7, 9, 11, 24, 25];
 /// Room for the events of a thousand links that vanish at once.
 const ROOM: i32 = 4 << 20;
 
@@ -47,6 +48,8 @@ pub(crate) enum Event {
     AddressGone(address::Described),
     /// An interface was given an address by another hand.
     AddressSet(address::Described),
+    /// A queue or a filter of the interface with this index was changed by another hand.
+    Queue(u32),
     /// Forwarding was switched off for all interfaces; whether of IPv4.
     ForwardingOff(bool),
     /// One of weft's tables was changed by another hand.
@@ -128,6 +131,10 @@ fn read(message: &Message<'_>, own: bool) -> Option<Event> {
         rtm::NEWADDR if own => None,
         rtm::NEWADDR => Some(Event::AddressSet(address::read(message)?)),
         rtm::DELADDR => Some(Event::AddressGone(address::read(message)?)),
+        rtm::NEWQDISC | rtm::DELQDISC | rtm::NEWTFILTER | rtm::DELTFILTER if own => None,
+        rtm::NEWQDISC | rtm::DELQDISC | rtm::NEWTFILTER | rtm::DELTFILTER => {
+            qdisc::interface_of(message).map(Event::Queue)
+        }
         rtm::NEWNETCONF => forwarding_off(message).map(Event::ForwardingOff),
         _ => None,
     }
@@ -151,5 +158,9 @@ mod rtm {
     pub(super) const DELROUTE: u16 = 25;
     pub(super) const NEWNEIGH: u16 = 28;
     pub(super) const DELNEIGH: u16 = 29;
+    pub(super) const NEWQDISC: u16 = 36;
+    pub(super) const DELQDISC: u16 = 37;
+    pub(super) const NEWTFILTER: u16 = 44;
+    pub(super) const DELTFILTER: u16 = 45;
     pub(super) const NEWNETCONF: u16 = 80;
 }

@@ -3,6 +3,7 @@
 //!
 //! Nothing in it is ever executed but a delegated IPAM plugin that the host's administrator has listed.
 
+mod bandwidth;
 mod error;
 mod keys;
 mod runtime;

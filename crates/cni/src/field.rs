@@ -105,6 +105,10 @@ impl<'a> Field<'a> {
         number.ok_or_else(|| self.wrong_type("a whole number of at most 32 bits"))
     }
 
+    pub(crate) fn large_number(&self) -> Result<u64, FieldError> {
+        self.value.as_u64().ok_or_else(|| self.wrong_type("a whole number of at most 64 bits"))
+    }
+
     pub(crate) fn object(&self) -> Result<Object<'a>, FieldError> {
         let map = self.value.as_object().ok_or_else(|| self.wrong_type("an object"))?;
         Ok(Object { key: self.key.clone(), map })

@@ -1,4 +1,4 @@
-//! A workload's wire: the host's end, the way to it, its guard, and the inside.
+//! A workload's wire: the host's end, the way to it, its limits, its guard, and the inside.
 
 use ipnet::IpNet;
 use weft_kernel::ours::{wire_alias, wire_group};
@@ -6,7 +6,7 @@ use weft_kernel::state::{Inside, InsideRoute, Kind, Link, Route, Sysctl};
 use weft_model::{IfName, Mode};
 use weft_plan::WorkloadPlan;
 
-use crate::{Wanted, Wire, network, nft};
+use crate::{Wanted, Wire, bandwidth, network, nft};
 
 /// Adds a workload's wire.
 pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
@@ -34,6 +34,7 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
             state.routes.insert(IpNet::from(address), route);
         }
     }
+    bandwidth::render(workload, state);
     nft::guard(workload, &mut state.tables);
     let routes = workload.routes.iter();
     let inside = Inside {

@@ -4,6 +4,7 @@
 //! `render` and `steps` are pure. Nothing here remembers anything: a restart is a read and a diff.
 
 pub mod attach;
+pub mod bandwidth;
 pub mod network;
 pub mod nft;
 pub mod overlay;

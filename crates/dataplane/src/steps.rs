@@ -67,11 +67,37 @@ pub fn steps(wanted: &Wanted, found: &State) -> Vec<Change> {
             steps.push(Change::DeleteRoute(*destination, route.clone()));
         }
     }
+    limits(want, found, &there, &mut steps);
     if !rules.remove.is_empty() {
         steps.push(Change::RemoveRules(rules.remove));
     }
     steps.sort_by_key(Change::rank);
     steps
+}
+
+/// Queues and detours. What hangs on a link that goes leaves with it.
+fn limits(want: &State, found: &State, there: &Survivors<'_>, steps: &mut Vec<Change>) {
+    for (name, shape) in &want.shapes {
+        if there.fresh.contains(name) || found.shapes.get(name) != Some(shape) {
+            steps.push(Change::SetShape(name.clone(), *shape));
+        }
+    }
+    for (name, by) in &want.detours {
+        let renewed = there.fresh.contains(name) || there.fresh.contains(by);
+        if renewed || found.detours.get(name) != Some(by) {
+            steps.push(Change::SetDetour(name.clone(), by.clone()));
+        }
+    }
+    for (name, by) in &found.detours {
+        if !want.detours.contains_key(name) && there.keeps(name) {
+            steps.push(Change::DeleteDetour(name.clone(), by.clone()));
+        }
+    }
+    for (name, shape) in &found.shapes {
+        if !want.shapes.contains_key(name) && there.keeps(name) {
+            steps.push(Change::DeleteShape(name.clone(), *shape));
+        }
+    }
 }
 
 /// Which links are there before and after: what hangs on others comes and goes with them.
@@ -139,7 +165,7 @@ fn links(wanted: &Wanted, found: &State, steps: &mut Vec<Change>) -> BTreeSet<If
             continue;
         }
         steps.push(match link.kind {
-            Kind::Wire => Change::Retire(name.clone()),
+            Kind::Wire | Kind::Ifb => Change::Retire(name.clone()),
             Kind::Bridge | Kind::Tunnel { .. } => Change::DeleteLink(name.clone()),
         });
     }
@@ -149,6 +175,7 @@ fn links(wanted: &Wanted, found: &State, steps: &mut Vec<Change>) -> BTreeSet<If
 fn create(wanted: &Wanted, name: &IfName, link: &Link, steps: &mut Vec<Change>) {
     match (link.kind, wanted.wires.get(name)) {
         (Kind::Bridge, _) => steps.push(Change::CreateBridge(name.clone(), link.clone())),
+        (Kind::Ifb, _) => steps.push(Change::CreateIfb(name.clone(), link.clone())),
         (Kind::Tunnel { .. }, _) => steps.push(Change::CreateTunnel(name.clone(), link.clone())),
         (Kind::Wire, Some(wire)) => {
             steps.push(Change::CreateWire(name.clone(), link.clone(), Box::new(wire.inside.clone())));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use weft_dataplane::{Wanted, render, steps, sync};
 use weft_kernel::netns::Netns;
 use weft_kernel::{Kernel, Linux};
-use weft_model::{Here, Mode, Network, NetworkId, Node, Owner, Phase, Workload, World};
+use weft_model::{Bandwidth, Here, Mode, Network, NetworkId, Node, Owner, Phase, Workload, World};
 
 fn here() -> Here {
     Here::new("here".parse().unwrap())
@@ -50,8 +50,14 @@ fn workload(network: &Network, number: u8, netns: &Netns) -> Workload {
         ],
         default_route: number == 0,
         pod: None,
-        profile: weft_model::Profile::default(),
+        profile: weft_model::Profile { bandwidth: bandwidth(number), ..Default::default() },
     }
+}
+
+/// One workload slow and with bursts of its own, the other one faster than 32 bits of bytes.
+fn bandwidth(number: u8) -> Bandwidth {
+    let text = if number == 0 { "10M:1M/128k" } else { "40G/1.5G:100M" };
+    text.parse().unwrap()
 }
 
 fn raw(netns: &Netns) -> i32 {
@@ -88,6 +94,9 @@ fn what_is_applied_is_read_back_and_what_is_removed_is_gone() {
         assert_eq!(found.routes, wanted.state.routes);
         assert_eq!(found.neighbours, wanted.state.neighbours);
         assert_eq!(found.sysctls, wanted.state.sysctls);
+        assert_eq!((found.shapes.len(), found.detours.len()), (4, 2));
+        assert_eq!(found.shapes, wanted.state.shapes);
+        assert_eq!(found.detours, wanted.state.detours);
         for wire in wanted.wires.values() {
             assert_eq!(weft_kernel::linux::check(&wire.inside).unwrap(), Vec::<String>::new());
         }

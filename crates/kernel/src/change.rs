@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use weft_model::{IfName, Mac};
 
 use crate::nft;
-use crate::state::{Inside, Link, Route, State, Sysctl};
+use crate::state::{Inside, Link, Route, Shape, State, Sysctl};
 use crate::{netlink, netns};
 
 /// A change. Variants are declared in the order in which they are safe: what others need comes
@@ -24,6 +24,8 @@ pub enum Change {
     InstallRules(Vec<nft::Op>),
     /// Makes a bridge, down.
     CreateBridge(IfName, Link),
+    /// Makes the detour of a wire, down.
+    CreateIfb(IfName, Link),
     /// Makes a tunnel's end, down.
     CreateTunnel(IfName, Link),
     /// Makes a wire: both ends down, the inner one born in the workload's namespace.
@@ -44,6 +46,10 @@ pub enum Change {
     SetForwarding(IfName, Mac, IpAddr),
     /// Sets a route.
     SetRoute(IpNet, Route),
+    /// Limits what leaves by an interface.
+    SetShape(IfName, Shape),
+    /// Sends what arrives by the first interface through the second.
+    SetDetour(IfName, IfName),
     /// Settings, addresses, neighbours and routes inside a namespace, then up; the loopback too.
     Configure(IfName, Box<Inside>),
     /// Waits until a wire carries packets and writes its alias: from here on it counts as finished.
@@ -56,6 +62,10 @@ pub enum Change {
     DeleteNeighbour(IfName, IpAddr),
     /// Takes an address away.
     DeleteAddress(IfName, IpNet),
+    /// Ends a detour.
+    DeleteDetour(IfName, IfName),
+    /// Ends a limit.
+    DeleteShape(IfName, Shape),
     /// Takes a link down and marks it as [`crate::ours::REAPED`]; [`reap`](crate::linux::Linux::reap) deletes it.
     Retire(IfName),
     /// Deletes a link at once.
@@ -63,6 +73,9 @@ pub enum Change {
     /// Removals from nftables, as one transaction.
     RemoveRules(Vec<nft::Op>),
 }
+
+/// The rank from which on something is taken away.
+const FIRST_REMOVAL: u8 = 18;
 
 impl Change {
     /// Its place in the order of declaration.
@@ -72,32 +85,37 @@ impl Change {
             Change::SetSysctl(..) => 0,
             Change::InstallRules(..) => 1,
             Change::CreateBridge(..) => 2,
-            Change::CreateTunnel(..) => 3,
-            Change::CreateWire(..) => 4,
-            Change::SetLinkSysctl(..) => 5,
-            Change::Release(..) => 6,
-            Change::Refit(..) => 7,
-            Change::SetLink(..) => 8,
-            Change::AddAddress(..) => 9,
-            Change::SetNeighbour(..) => 10,
-            Change::SetForwarding(..) => 11,
-            Change::SetRoute(..) => 12,
-            Change::Configure(..) => 13,
-            Change::Finish(..) => 14,
-            Change::DeleteRoute(..) => 15,
-            Change::DeleteForwarding(..) => 16,
-            Change::DeleteNeighbour(..) => 17,
-            Change::DeleteAddress(..) => 18,
-            Change::Retire(..) => 19,
-            Change::DeleteLink(..) => 20,
-            Change::RemoveRules(..) => 21,
+            Change::CreateIfb(..) => 3,
+            Change::CreateTunnel(..) => 4,
+            Change::CreateWire(..) => 5,
+            Change::SetLinkSysctl(..) => 6,
+            Change::Release(..) => 7,
+            Change::Refit(..) => 8,
+            Change::SetLink(..) => 9,
+            Change::AddAddress(..) => 10,
+            Change::SetNeighbour(..) => 11,
+            Change::SetForwarding(..) => 12,
+            Change::SetRoute(..) => 13,
+            Change::SetShape(..) => 14,
+            Change::SetDetour(..) => 15,
+            Change::Configure(..) => 16,
+            Change::Finish(..) => 17,
+            Change::DeleteRoute(..) => FIRST_REMOVAL,
+            Change::DeleteForwarding(..) => FIRST_REMOVAL + 1,
+            Change::DeleteNeighbour(..) => FIRST_REMOVAL + 2,
+            Change::DeleteAddress(..) => FIRST_REMOVAL + 3,
+            Change::DeleteDetour(..) => FIRST_REMOVAL + 4,
+            Change::DeleteShape(..) => FIRST_REMOVAL + 5,
+            Change::Retire(..) => FIRST_REMOVAL + 6,
+            Change::DeleteLink(..) => FIRST_REMOVAL + 7,
+            Change::RemoveRules(..) => FIRST_REMOVAL + 8,
         }
     }
 
     /// Whether it takes something away that is already gone when its interface is.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        self.rank() >= 15
+        self.rank() >= FIRST_REMOVAL
     }
 }
 

@@ -56,6 +56,8 @@ impl FakeKernel {
     pub fn remove_link(&mut self, name: &IfName) {
         self.host.links.remove(name);
         self.strip(name);
+        self.host.shapes.remove(name);
+        self.host.detours.retain(|from, by| from != name && by != name);
         self.forget_forwarding(name);
         self.host.addresses.retain(|(n, _)| n != name);
         self.host.sysctls.retain(|key, _| key.link() != Some(name.as_str()));
@@ -98,7 +100,9 @@ impl FakeKernel {
             Change::InstallRules(ops) | Change::RemoveRules(ops) => {
                 nft::fake::apply(&mut self.host.tables, ops).map_err(|(_, errno)| refused(errno))?;
             }
-            Change::CreateBridge(name, link) | Change::CreateTunnel(name, link) => {
+            Change::CreateBridge(name, link)
+            | Change::CreateIfb(name, link)
+            | Change::CreateTunnel(name, link) => {
                 self.absent(name)?;
                 let born = Link { up: false, alias: None, ..link.clone() };
                 self.host.links.insert(name.clone(), born);
@@ -125,7 +129,7 @@ impl FakeKernel {
                 }
                 let before = self.host.links.get(name).cloned();
                 let (alias, master) = before.map(|l| (l.alias, l.master)).unwrap_or_default();
-                let alias = if link.kind != Kind::Wire { link.alias.clone() } else { alias };
+                let alias = if link.kind == Kind::Wire { alias } else { link.alias.clone() };
                 // Linux too leaves a link in its bridge where no other is named.
                 let master = link.master.clone().or(master);
                 self.host.links.insert(name.clone(), Link { alias, master, ..link.clone() });
@@ -166,6 +170,21 @@ impl FakeKernel {
             }
             Change::DeleteNeighbour(name, address) => {
                 self.host.neighbours.remove(&(name.clone(), *address));
+            }
+            Change::SetShape(name, shape) => {
+                self.present(name)?;
+                self.host.shapes.insert(name.clone(), *shape);
+            }
+            Change::SetDetour(name, by) => {
+                self.present(name)?;
+                self.present(by)?;
+                self.host.detours.insert(name.clone(), by.clone());
+            }
+            Change::DeleteDetour(name, _) => {
+                self.host.detours.remove(name);
+            }
+            Change::DeleteShape(name, _) => {
+                self.host.shapes.remove(name);
             }
             Change::DeleteAddress(name, address) => {
                 self.host.addresses.remove(&(name.clone(), *address));
@@ -236,6 +255,8 @@ impl Kernel for FakeKernel {
         let ours = &state.links;
         state.addresses.retain(|(name, _)| ours.contains_key(name));
         state.neighbours.retain(|(name, _), _| ours.contains_key(name));
+        state.shapes.retain(|name, _| ours.contains_key(name));
+        state.detours.retain(|name, _| ours.contains_key(name));
         state.forwarding.retain(|(name, _), _| ours.contains_key(name));
         state.sysctls.retain(|key, _| sysctls.contains(key));
         state.tables.retain(|name, _| tables().contains(name));

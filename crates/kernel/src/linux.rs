@@ -2,6 +2,7 @@
 //!
 //! Consecutive changes of links, addresses, neighbours and routes travel in one message.
 
+mod bandwidth;
 mod cut;
 mod inside;
 mod read;
@@ -14,8 +15,8 @@ pub use reap::Reaped;
 
 use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::{self, Family, Messages, Socket};
-use crate::ours::{REAPED, ROUTE_PROTOCOL};
-use crate::rtnl::{address, link, neighbour, route};
+use crate::ours::{DETOUR_PREFERENCE, REAPED, ROUTE_PROTOCOL, SHAPE_HANDLE};
+use crate::rtnl::{address, filter, link, neighbour, qdisc, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
 use crate::{netns, nft, sysctl};
 use ipnet::IpNet;
@@ -82,7 +83,8 @@ impl Linux {
             }
             Change::SetLink(name, wanted) => {
                 let master = wanted.master.as_ref().map(&mut index).transpose()?;
-                let mac = Some(wanted.mac);
+                // An ifb's address is the one it was born with (drivers/net/ifb.c).
+                let mac = Some(wanted.mac).filter(|_| wanted.kind != Kind::Ifb);
                 let up = Some(wanted.up);
                 let (mtu, group) = (Some(wanted.mtu), Some(wanted.group));
                 let alias = wanted.alias.as_deref().filter(|_| wanted.kind != Kind::Wire);
@@ -97,6 +99,8 @@ impl Linux {
                 route::delete(messages, &described(*to, via, index(&via.device)?));
             }
             Change::DeleteNeighbour(name, ip) => neighbour::delete(messages, index(name)?, *ip),
+            Change::DeleteShape(name, _) => qdisc::delete(messages, index(name)?, SHAPE_HANDLE),
+            Change::DeleteDetour(name, _) => filter::delete(messages, index(name)?, DETOUR_PREFERENCE),
             Change::DeleteAddress(name, from) => address::delete(messages, index(name)?, *from),
             Change::Retire(name) => {
                 let (up, group) = (Some(false), Some(REAPED));
@@ -116,6 +120,9 @@ impl Linux {
                 .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
             Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
             Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
+            Change::CreateIfb(name, wanted) => self.create_ifb(name, wanted),
+            Change::SetShape(name, shape) => self.set_shape(name, shape),
+            Change::SetDetour(name, by) => self.set_detour(name, by),
             Change::CreateTunnel(name, wanted) => self.create_tunnel(name, wanted),
             Change::Refit(name, inside, mtu) => inside::refit(index(name)?, inside, *mtu),
             Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
@@ -202,7 +209,8 @@ impl Kernel for Linux {
 }
 
 fn first_command(change: &Change) -> String {
-    change.commands().into_iter().next().unwrap_or_default()
+    // Not one that may fail: it is not the one that did.
+    change.commands().into_iter().find(|c| !c.ends_with("|| true")).unwrap_or_default()
 }
 
 /// Changes that only add a message to the batch.
@@ -217,6 +225,9 @@ fn batches(change: &Change) -> bool {
             | Change::CreateTunnel(..)
             | Change::Refit(..)
             | Change::CreateWire(..)
+            | Change::CreateIfb(..)
+            | Change::SetShape(..)
+            | Change::SetDetour(..)
             | Change::Configure(..)
             | Change::Finish(..)
     )

@@ -5,6 +5,8 @@
 //! | link | its group: [`GROUP`] in the upper half; set at creation, so there is no moment without it; and a second mark, [`is_our_work`] |
 //! | route | protocol [`ROUTE_PROTOCOL`] |
 //! | address, permanent neighbour, forwarding entry | it is on a link of ours |
+//! | token bucket | it is on a link of ours and has the handle [`SHAPE_HANDLE`] |
+//! | filter | it is on a link of ours and has the preference [`DETOUR_PREFERENCE`]; the discipline it hangs from is nobody's in particular and stays |
 //! | nftables | tables named [`TABLE`] |
 //! | files | below weft's own folders, or listed by `weft install` |
 
@@ -25,6 +27,10 @@ pub const TUNNEL: u32 = 0x4000;
 pub const REAPED: u32 = GROUP | 0xffff;
 /// The protocol number of routes (linux/rtnetlink.h leaves those above 4 to whoever administers them).
 pub const ROUTE_PROTOCOL: u8 = 119;
+/// The number of a queue that limits a wire: "we" in ASCII.
+pub const SHAPE_HANDLE: u32 = 0x7765_0000;
+/// The preference of the filter that sends what arrives by a wire through its detour: "we" in ASCII.
+pub const DETOUR_PREFERENCE: u16 = 0x7765;
 /// The name of weft's nftables tables, one per family that is needed.
 pub const TABLE: &str = "weft";
 /// The first letters of the host ends of wires.
@@ -86,6 +92,16 @@ const ALIAS: &str = "weft1";
 #[must_use]
 pub fn wire_alias(id: &AttachmentId, netns_inode: u64) -> String {
     format!("{ALIAS} {} {} {} {netns_inode}", id.network, id.container, id.ifname)
+}
+
+/// The first word of a detour's alias.
+const DETOUR_ALIAS: &str = "weft1ifb";
+
+/// What the alias of a wire's detour says: whose it is, so that whoever cuts the wire without an agent finds it.
+/// At most 217 bytes.
+#[must_use]
+pub fn detour_alias(id: &AttachmentId) -> String {
+    format!("{DETOUR_ALIAS} {} {} {}", id.network, id.container, id.ifname)
 }
 
 /// Reads an alias back: the attachment and the inode of its namespace.

@@ -1,10 +1,12 @@
-//! Routing netlink: the messages for links, addresses, neighbours and routes, both ways.
+//! Routing netlink: the messages for links, addresses, neighbours, routes, queues and filters, both ways.
 //!
 //! Functions here only write requests and read answers; [`crate::linux`] holds the conversation.
 
 pub mod address;
+pub mod filter;
 pub mod link;
 pub mod neighbour;
+pub mod qdisc;
 pub mod route;
 pub mod settings;
 

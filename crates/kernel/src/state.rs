@@ -11,6 +11,9 @@ use weft_model::{IfName, Mac, Netns};
 
 use crate::nft::Tables;
 
+mod shape;
+pub use shape::Shape;
+
 /// All of weft's objects on the host's side of things.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -26,6 +29,10 @@ pub struct State {
     pub routes: BTreeMap<IpNet, Route>,
     /// Kernel settings.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// Queues that limit what leaves by an interface.
+    pub shapes: BTreeMap<IfName, Shape>,
+    /// Interfaces whose arriving packets go through another one first, where they wait.
+    pub detours: BTreeMap<IfName, IfName>,
     /// nftables.
     pub tables: Tables,
 }
@@ -56,6 +63,8 @@ pub enum Kind {
     Bridge,
     /// The host's end of a veth pair.
     Wire,
+    /// An intermediate functional block: the detour of a wire.
+    Ifb,
     /// A network's end of tunnels to other hosts: a VXLAN device that learns nothing.
     Tunnel {
         /// The network's number in the cluster (RFC 7348: 24 bits).

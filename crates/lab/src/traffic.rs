@@ -6,12 +6,14 @@
 mod capture;
 pub mod frame;
 mod ping;
+mod stream;
 mod udp;
 mod web;
 
 pub use capture::{Capture, Tap};
 pub use frame::Frame;
 pub use ping::ping;
+pub use stream::{Arrived, Stream};
 pub use udp::{UdpEcho, exchange, udp};
 pub use web::{WebServer, connect, get};
 

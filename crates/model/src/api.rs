@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::address::AddressRange;
+use crate::bandwidth::Bandwidth;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
@@ -41,6 +42,16 @@ pub enum Request {
     Ready {
         /// The network asked about.
         network: NetworkName,
+    },
+    /// Change the limits of an attachment while it lives. Reply: [`Reply::Done`].
+    SetBandwidth {
+        /// Which attachment.
+        id: AttachmentId,
+        /// The limits from now on; none where there are to be none.
+        bandwidth: Bandwidth,
+        /// Only say which commands would do it; nothing is changed.
+        #[serde(default)]
+        explain: bool,
     },
     /// Declare a network. Reply: [`Reply::Network`].
     NetworkCreate(NetworkSpec),
@@ -339,6 +350,9 @@ pub struct WorkloadStatus {
     /// `namespace/name` in Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodIdentity>,
+    /// Its limits.
+    #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
+    pub bandwidth: Bandwidth,
 }
 
 /// A counter of refused packets.
@@ -355,7 +369,7 @@ pub struct Refused {
 /// One kernel object or file of weft's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owned {
-    /// `link`, `address`, `route`, `neighbour`, `nftables`, `sysctl`, `file`.
+    /// `link`, `address`, `route`, `neighbour`, `limit`, `detour`, `nftables`, `sysctl`, `file`.
     pub kind: String,
     /// The object, as the command that lists it would show it.
     pub object: String,

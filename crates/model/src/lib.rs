@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod api;
+pub mod bandwidth;
 pub mod cluster;
 pub mod mac;
 pub mod name;
@@ -14,6 +15,7 @@ pub mod workload;
 pub mod world;
 
 pub use address::AddressRange;
+pub use bandwidth::{Bandwidth, InvalidBandwidth, Limit};
 pub use cluster::Cluster;
 pub use mac::Mac;
 pub use name::{ContainerId, IfName, InvalidName, NetworkName, NodeName};

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use weft_model::{AttachmentId, IfName, Mac, Mode, Netns, NetworkId, Phase, Workload};
 
+use crate::bandwidth::{self, BandwidthPlan};
 use crate::network::NetworkPlan;
 use crate::peer::link_local;
 
@@ -56,6 +57,8 @@ pub struct WorkloadPlan {
     pub routes: Vec<(IpNet, IpAddr)>,
     /// The source the host itself uses towards the workload, per family.
     pub host_sources: Vec<IpAddr>,
+    /// How much may flow.
+    pub bandwidth: BandwidthPlan,
 }
 
 /// Plans a workload's wire.
@@ -107,6 +110,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
         gateways,
         routes,
         host_sources: network.gateways.iter().map(IpNet::addr).collect(),
+        bandwidth: bandwidth::plan(workload),
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod attach;
+pub mod bandwidth;
 pub mod network;
 pub mod overlay;
 pub mod peer;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use weft_model::{AttachmentId, Here, NetworkName, Node, NodeName, World};
 
 pub use attach::WorkloadPlan;
+pub use bandwidth::BandwidthPlan;
 pub use network::NetworkPlan;
 pub use overlay::TunnelPlan;
 pub use peer::{Path, PeerPlan, Reach};

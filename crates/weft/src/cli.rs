@@ -49,6 +49,9 @@ enum Command {
     Node(command::node::Command),
     /// Run this host's share of the cluster's store; `weft init` and `weft join --member` start it
     Member(command::member::Args),
+    /// Show, set and clear limits of bandwidth, while workloads run
+    #[command(subcommand)]
+    Bandwidth(command::bandwidth::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
@@ -111,6 +114,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Leave(args) => command::leave::run(session, &args)?,
         Command::Node(command) => command::node::run(session, command)?,
         Command::Member(args) => command::member::run(session, &args)?,
+        Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,
@@ -158,6 +162,8 @@ mod tests {
             ["weft", "network", "create", "x", "--subnet=10.0.0.1"],
             ["weft", "network", "create", "x", "--mode=overlay"],
             ["weft", "attach", "x", "--pid", "7"],
+            ["weft", "attach", "x", "--bandwidth", "0"],
+            ["weft", "bandwidth", "set", "x", "--limit=1000000000000000000"],
         ] {
             let error = Cli::try_parse_from(bad).unwrap_err();
             assert!(!matches!(error.kind(), ErrorKind::DisplayHelp), "{bad:?}");

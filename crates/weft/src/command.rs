@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod attach;
+pub(crate) mod bandwidth;
 pub(crate) mod cni;
 pub(crate) mod detach;
 pub(crate) mod diff;

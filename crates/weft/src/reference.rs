@@ -25,6 +25,8 @@ and not when `NO_COLOR` is set.
 |---|---|
 | `attach`, `network connect` | `attached`, `id`, `netns`; with `--explain`: `commands` |
 | `detach`, `network disconnect` | `detached`; with `--explain`: `commands` |
+| `bandwidth ls` | `workloads` |
+| `bandwidth set`, `bandwidth clear` | `id`, `bandwidth`; with `--explain`: `commands` |
 | `network create` | `network`; with `--explain`: `commands` |
 | `network ls` | `networks` |
 | `network inspect` | `network`, `workloads` |

@@ -13,6 +13,9 @@ use crate::table::Table;
 
 pub(crate) use status::{members, status, workloads};
 
+mod bandwidth;
+pub(crate) use bandwidth::limits;
+
 /// Equivalent commands as a shell script. It says of itself that nothing has been changed, so that
 /// it can be kept in a file.
 pub(crate) fn script(session: &Session, what: &str, commands: &[String]) -> anyhow::Result<()> {

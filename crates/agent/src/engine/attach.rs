@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustix::io::Errno;
 use weft_kernel::netns::{self, Netns};
 use weft_kernel::{Cause, Change, ChangeError};
 use weft_model::api::{AssignedAddress, Attach, Attached, Error, ErrorKind};
@@ -252,6 +253,9 @@ impl Engine {
 
     fn explain_refusal(&self, wish: &Attach, error: &ChangeError) -> Error {
         let netns = wish.netns.display();
+        if let Some(error) = lacking(error) {
+            return error;
+        }
         if exists(error) {
             let ifname = &wish.id.ifname;
             return Error::new(ErrorKind::Exists, format!("{netns} has an interface {ifname} already"))
@@ -325,9 +329,20 @@ fn first_error(answers: Vec<Result<(), ChangeError>>) -> Result<(), ChangeError>
     answers.into_iter().collect()
 }
 
+/// What a kernel without the parts that limits are made of says, with what to do about it.
+pub(super) fn lacking(error: &ChangeError) -> Option<Error> {
+    let of_limits = error.command.starts_with("tc ") || error.command.ends_with(" type ifb");
+    let lacks = |errno: Errno| error.cause.errno() == Some(errno.raw_os_error());
+    (of_limits && (lacks(Errno::NOENT) || lacks(Errno::OPNOTSUPP))).then(|| {
+        Error::new(ErrorKind::Kernel, chain(error)).hint(
+            "limits of bandwidth need the kernel's modules sch_tbf, and for what a workload sends ifb, sch_ingress, \
+             cls_u32 and act_mirred",
+        )
+    })
+}
+
 fn exists(error: &ChangeError) -> bool {
-    error.command.starts_with("ip link add")
-        && error.cause.errno() == Some(rustix::io::Errno::EXIST.raw_os_error())
+    error.command.starts_with("ip link add") && error.cause.errno() == Some(Errno::EXIST.raw_os_error())
 }
 
 /// A name that no other attempt has had: rules and records that still mention an old one mean nobody.

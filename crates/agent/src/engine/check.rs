@@ -50,6 +50,9 @@ fn describe(change: &Change) -> String {
         Change::SetLink(..) | Change::Finish(..) => "the host's end was changed",
         Change::SetNeighbour(..) => "the host lacks the permanent neighbour",
         Change::SetRoute(..) => "the host lacks the route",
+        Change::SetShape(..) | Change::SetDetour(..) | Change::CreateIfb(..) => {
+            "a limit of bandwidth is not in force"
+        }
         Change::SetSysctl(..) | Change::SetLinkSysctl(..) => "a setting was changed",
         _ => "the kernel differs",
     };

@@ -6,7 +6,7 @@ use weft_kernel::netns::{index_of, name_of};
 use weft_kernel::rtnl::link;
 use weft_kernel::state::Link;
 use weft_model::{IfName, Mode, Phase};
-use weft_plan::{NetworkPlan, WorkloadPlan};
+use weft_plan::{BandwidthPlan, NetworkPlan, WorkloadPlan};
 
 use super::Engine;
 use crate::watch::Event;
@@ -26,6 +26,11 @@ impl Engine {
                 let Some(wanted) = self.wanted_link(name) else { return false };
                 // The event may be older than what was done since: only the link itself knows.
                 !matches!(self.kernel.link(name), Ok(Some(found)) if is_as_wanted(&wanted, &found))
+            }
+            Event::Queue(index) => {
+                let Some(name) = name(*index) else { return false };
+                let limited = |w: &WorkloadPlan| w.bandwidth != BandwidthPlan::default();
+                self.wire(&name).is_some_and(limited) || self.detoured(&name).is_some()
             }
             Event::Route(route) => {
                 // Of whatever protocol: a route that somebody sets to a workload takes the place of ours.
@@ -66,7 +71,7 @@ impl Engine {
     /// The link of that name as the plan has it; those of attachments under way change all the time.
     fn wanted_link(&self, name: &IfName) -> Option<Link> {
         let mut state = State::default();
-        match (self.wire(name), self.device(name)) {
+        match (self.wire(name).or_else(|| self.detoured(name)), self.device(name)) {
             (Some(wire), _) if wire.phase == Phase::Pending => return None,
             (Some(wire), _) => state = weft_dataplane::render_workload(wire).state,
             (None, Some(device)) => {
@@ -80,6 +85,12 @@ impl Engine {
 
     fn wire(&self, name: &IfName) -> Option<&WorkloadPlan> {
         self.plan.workloads.get(self.host_ends.get(name)?)
+    }
+
+    /// Whose detour a link of that name is.
+    fn detoured(&self, name: &IfName) -> Option<&WorkloadPlan> {
+        let leads = |w: &&WorkloadPlan| w.bandwidth.from.as_ref().is_some_and(|d| d.device == *name);
+        self.plan.workloads.values().find(leads)
     }
 
     fn device(&self, name: &IfName) -> Option<&NetworkPlan> {

@@ -222,7 +222,7 @@ fn named_namespaces() -> BTreeMap<u64, PathBuf> {
     entries.filter_map(|e| Some((Netns::open(&e.path()).ok()?.inode(), e.path()))).collect()
 }
 
-/// A record from what the kernel shows: the alias names the attachment, the guard its addresses.
+/// A record from what the kernel shows: the alias names the attachment, the guard its addresses, queues its limits.
 fn rebuild(
     id: &AttachmentId,
     host_end: &weft_model::IfName,
@@ -252,6 +252,9 @@ fn rebuild(
         addresses: guarded.iter().filter_map(|(_, address)| with_prefix(address)).collect(),
         default_route: true,
         pod: None,
-        profile: weft_model::Profile::default(),
+        profile: weft_model::Profile {
+            bandwidth: weft_dataplane::bandwidth::limits(found, host_end),
+            ..weft_model::Profile::default()
+        },
     })
 }

@@ -117,6 +117,7 @@ fn workload_status(workload: &Workload) -> WorkloadStatus {
         phase: workload.phase,
         netns: workload.netns.path.clone(),
         pod: workload.pod.clone(),
+        bandwidth: workload.profile.bandwidth,
     }
 }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use weft_model::AttachmentId;
 use weft_model::api::{Attach, Attached, Reply, Request};
+use weft_model::{AttachmentId, Profile};
 
 use super::Call;
 use crate::conf::Conf;
@@ -35,7 +35,7 @@ pub(crate) fn add(call: &Call<'_>, notes: &mut Vec<String>) -> Result<String, Fa
         mac: conf.runtime.mac.or(args.mac),
         host_ifname: None,
         pod: args.pod,
-        profile: weft_model::Profile::default(),
+        profile: Profile { bandwidth: conf.runtime.bandwidth, ..Profile::default() },
         explain: false,
     };
     let ipam = Ipam::find(conf.essentials.ipam.as_deref(), call.env, call.stdin, call.host)?;

@@ -5,9 +5,9 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use weft_model::{AddressRange, Mac};
+use weft_model::{AddressRange, Bandwidth, Mac};
 
-use super::ConfError;
+use super::{ConfError, bandwidth};
 use crate::args;
 use crate::field::{Field, FieldError, Object};
 use crate::result::Dns;
@@ -23,6 +23,8 @@ pub struct RuntimeConfig {
     pub mac: Option<Mac>,
     /// What resolvers shall be told.
     pub dns: Dns,
+    /// How much may flow.
+    pub bandwidth: Bandwidth,
 }
 
 impl RuntimeConfig {
@@ -38,6 +40,7 @@ impl RuntimeConfig {
                 "mac" if field.value.as_str() == Some("") => {}
                 "mac" => wishes.mac = Some(field.parse("an Ethernet address of one interface")?),
                 "dns" => wishes.dns = Dns::parse(&field)?,
+                "bandwidth" => wishes.bandwidth = bandwidth::parse(&field)?,
                 "portMappings" if publishes_nothing(field.value) => {}
                 _ if asks_nothing(field.value) => {}
                 _ => return Err(unsupported(&runtime, key)),
@@ -96,7 +99,6 @@ fn unsupported(runtime: &Object<'_>, key: &str) -> ConfError {
         "portMappings" => {
             "publishing ports comes with the next release; until then add the plugin portmap to the chain"
         }
-        "bandwidth" => "limits come with the next release; until then add the plugin bandwidth to the chain",
         _ => "remove it from the configuration's 'capabilities'",
     };
     ConfError::Unsupported { key: runtime.path(key), hint }

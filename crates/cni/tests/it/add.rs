@@ -58,7 +58,7 @@ fn the_agent_is_asked_for_what_the_runtime_wants() {
             "ips": ["10.88.0.7/16", "fd00:88::7"], "mac": "02:42:0a:58:00:07",
             "ipRanges": [[{"Subnet": "10.88.0.0/16", "RangeStart": "10.88.1.0", "RangeEnd": "10.88.1.9", "Gateway": ""}]],
             "portMappings": [{"HostPort": 0, "ContainerPort": 80, "Protocol": "tcp"}],
-            "bandwidth": {"ingressRate": 0, "egressRate": 0}
+            "bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 2_147_483_647, "egressRate": 0, "egressBurst": 0}
         },
         "args": {"cni": {"ips": ["10.88.0.7"], "labels": [{"key": "a", "value": "b"}]}, "other": 1},
         "cni.dev/new-key": {"a": 1}
@@ -74,6 +74,7 @@ fn the_agent_is_asked_for_what_the_runtime_wants() {
     assert_eq!(attach.mac.unwrap().to_string(), "02:42:0a:58:00:07");
     let pod = PodIdentity { namespace: "shop".into(), name: "web-0".into(), uid: String::new() };
     assert_eq!(attach.pod, Some(pod));
+    assert_eq!(attach.profile.bandwidth.to_string(), "8M/-");
     assert!(attach.assigned.is_empty() && !attach.explain && attach.host_ifname.is_none());
 }
 
@@ -268,11 +269,28 @@ fn a_namespace_that_is_none_or_the_hosts_is_refused() {
 }
 
 #[test]
+fn rates_that_cannot_be_are_refused_before_anybody_is_asked() {
+    let scene = Scene::new();
+    let agent = scene.agent();
+    for (value, why) in [
+        (json!({"ingressRate": 0}), "0 would let nothing through"),
+        (json!({"egressRate": 0, "egressBurst": 1000}), "a rate of 0 would let nothing through"),
+        (json!({"ingressRate": 1_000_000_000_000_000_000_u64}), "too high: the highest rate is 1T"),
+        (json!({"egressRate": 1000}), "too low: the lowest rate is 128k"),
+    ] {
+        let conf = scene.conf(json!({"runtimeConfig": {"bandwidth": value}}));
+        let (code, msg) = scene.call("ADD", &conf).error();
+        assert_eq!(code, 7, "{msg}");
+        assert!(msg.contains("'runtimeConfig.bandwidth.") && msg.contains(why), "{msg}");
+    }
+    assert!(agent.was_left_alone());
+}
+
+#[test]
 fn what_this_release_cannot_do_is_not_passed_over() {
     let scene = Scene::new();
     for (key, value) in [
         ("portMappings", json!([{"hostPort": 8080, "containerPort": 80}])),
-        ("bandwidth", json!({"ingressRate": 1000})),
         ("infinibandGUID", json!("c2:11:22:33:44:55:66:77")),
     ] {
         let outcome = scene.call("ADD", &scene.conf(json!({"runtimeConfig": {key: value}})));

@@ -57,7 +57,7 @@ fn full(scene: &Scene) -> Value {
         "args": {"cni": {"ips": ["10.88.0.7"], "mac": ""}},
         "runtimeConfig": {
             "ips": ["10.88.0.7"], "mac": "02:42:0a:58:00:07", "dns": {"servers": []}, "portMappings": [{"hostPort": 0}],
-            "ipRanges": [[{"subnet": "10.88.0.0/16", "rangeStart": "10.88.0.2"}]], "bandwidth": {"ingressRate": 0}
+            "ipRanges": [[{"subnet": "10.88.0.0/16", "rangeStart": "10.88.0.2"}]], "bandwidth": {"ingressRate": 1_000_000, "egressBurst": 0}
         },
         "prevResult": {
             "interfaces": [{"name": "eth0", "sandbox": NETNS, "mtu": 1500}],

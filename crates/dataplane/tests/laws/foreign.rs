@@ -2,7 +2,7 @@
 
 use weft_kernel::nft::{Base, Chain, Expr, Family, Hook, Kind as ChainKind, Rule, Table, TableName};
 use weft_kernel::ours::{GROUP_MASK, is_ours};
-use weft_kernel::state::{Kind, Link, Sysctl};
+use weft_kernel::state::{Kind, Link, Shape, Sysctl};
 use weft_kernel::{FakeKernel, State};
 use weft_model::{IfName, Mac};
 
@@ -18,6 +18,8 @@ pub(crate) fn seed(kernel: &mut FakeKernel) {
         kernel.host.addresses.insert((name.clone(), address));
         kernel.host.neighbours.insert((name.clone(), format!("192.0.2.10{at}").parse().unwrap()), mac);
         kernel.host.sysctls.insert(Sysctl::of_link("ipv6", &name, "accept_redirects"), "1".to_owned());
+        kernel.host.shapes.insert(name.clone(), Shape::new(1_000_000, 10_000, 100_000));
+        kernel.host.detours.insert(name.clone(), "eth0".parse().unwrap());
         assert!(!is_ours(group), "group {group:#x} & {GROUP_MASK:#x}");
         kernel.host.links.insert(name, link);
     }
@@ -36,6 +38,8 @@ pub(crate) fn of(kernel: &FakeKernel) -> State {
     let theirs = &state.links;
     state.addresses.retain(|(name, _)| theirs.contains_key(name));
     state.neighbours.retain(|(name, _), _| theirs.contains_key(name));
+    state.shapes.retain(|name, _| theirs.contains_key(name));
+    state.detours.retain(|name, _| theirs.contains_key(name));
     let uplinks = |key: &Sysctl| key.link().is_some_and(|l| theirs.keys().any(|name| name.as_str() == l));
     // `accept_ra` of an uplink is the one foreign setting that weft may change; uninstalling puts it back.
     state.sysctls.retain(|key, _| uplinks(key) && !key.path().ends_with("/accept_ra"));

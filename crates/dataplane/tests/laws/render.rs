@@ -46,6 +46,8 @@ proptest! {
             prop_assert!(part.state.neighbours.iter().all(|(k, v)| whole.state.neighbours.get(k) == Some(v)));
             prop_assert!(part.state.routes.iter().all(|(k, v)| whole.state.routes.get(k) == Some(v)));
             prop_assert!(part.state.sysctls.iter().all(|(k, v)| whole.state.sysctls.get(k) == Some(v)));
+            prop_assert!(part.state.shapes.iter().all(|(k, v)| whole.state.shapes.get(k) == Some(v)));
+            prop_assert!(part.state.detours.iter().all(|(k, v)| whole.state.detours.get(k) == Some(v)));
             prop_assert!(part.wires.iter().all(|(k, v)| whole.wires.get(k) == Some(v)));
             let mut elements = 0;
             for (table, part) in &part.state.tables {
@@ -70,6 +72,23 @@ proptest! {
             wanted.sort_unstable();
             found.sort_unstable();
             prop_assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn limits_are_read_back_from_what_is_rendered(u in universe(), choice in choice()) {
+        let world = u.world(&choice);
+        let state = u.wanted(&choice).state;
+        for workload in world.workloads.values() {
+            let (wanted, found) = (workload.profile.bandwidth, weft_dataplane::bandwidth::limits(&state, &workload.host_end));
+            let rates = |b: weft_model::Bandwidth| [b.ingress, b.egress].map(|l| l.map(weft_model::Limit::rate));
+            prop_assert_eq!(rates(found), rates(wanted));
+            // The burst is there in any case then; rendered again it is the same one.
+            let again = weft_model::Profile { bandwidth: found, ..workload.profile.clone() };
+            let again = weft_model::Workload { profile: again, ..workload.clone() };
+            let network = &u.plan(&choice).networks[&workload.id.network];
+            let part = render_workload(&weft_plan::attach::plan(&again, network)).state;
+            prop_assert!(part.shapes.iter().all(|(k, v)| state.shapes.get(k) == Some(v)));
         }
     }
 

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use weft_kernel::FakeKernel;
 use weft_kernel::nft::{Chain, Declaration, Expr, Rule, TableName, Type};
 use weft_kernel::ours::{GROUP, is_ours, tables};
-use weft_kernel::state::{Kind, Link, Route};
+use weft_kernel::state::{Kind, Link, Route, Shape};
 use weft_model::{IfName, Mac};
 
 /// Something done to the object that the index picks.
@@ -28,6 +28,11 @@ pub(crate) enum Hand {
     DeleteRoute,
     MoveRoute,
     AddRoute,
+    DeleteShape,
+    ChangeShape,
+    AddShape,
+    DeleteDetour,
+    MoveDetour,
     ChangeSetting,
     DeleteTable,
     FlushTable,
@@ -43,7 +48,7 @@ pub(crate) enum Hand {
     Dormant,
 }
 
-const ALL: [Hand; 27] = {
+const ALL: [Hand; 32] = {
     use Hand::*;
     [
         DeleteLink,
@@ -60,6 +65,11 @@ const ALL: [Hand; 27] = {
         DeleteRoute,
         MoveRoute,
         AddRoute,
+        DeleteShape,
+        ChangeShape,
+        AddShape,
+        DeleteDetour,
+        MoveDetour,
         ChangeSetting,
         DeleteTable,
         FlushTable,
@@ -87,7 +97,10 @@ fn pick<T: Clone>(items: impl IntoIterator<Item = T>, index: &Index) -> Option<T
 
 /// Does it; where there is nothing to do it to, nothing happens.
 pub(crate) fn apply(kernel: &mut FakeKernel, (hand, first, second): &(Hand, Index, Index)) {
-    if to_links(kernel, *hand, first).is_none() && to_addressing(kernel, *hand, first).is_none() {
+    let done = to_links(kernel, *hand, first)
+        .or_else(|| to_addressing(kernel, *hand, first))
+        .or_else(|| to_limits(kernel, *hand, first));
+    if done.is_none() {
         to_tables(kernel, *hand, first, second);
     }
 }
@@ -181,6 +194,30 @@ fn to_addressing(kernel: &mut FakeKernel, hand: Hand, index: &Index) -> Option<(
             pick(all, index).map(|key| {
                 host.sysctls.insert(key, "7".to_owned());
             })
+        }
+        _ => None,
+    }
+}
+
+fn to_limits(kernel: &mut FakeKernel, hand: Hand, index: &Index) -> Option<()> {
+    let link = our_link(kernel, index);
+    let host = &mut kernel.host;
+    let ours: Vec<IfName> =
+        host.links.iter().filter(|(_, l)| is_ours(l.group)).map(|(name, _)| name.clone()).collect();
+    let shaped: Vec<IfName> = ours.iter().filter(|n| host.shapes.contains_key(*n)).cloned().collect();
+    let detoured: Vec<IfName> = ours.into_iter().filter(|n| host.detours.contains_key(n)).collect();
+    let theirs = Shape::new(1, 1, 1);
+    match hand {
+        Hand::DeleteShape => pick(shaped, index).and_then(|name| host.shapes.remove(&name)).map(|_| ()),
+        Hand::ChangeShape => {
+            pick(shaped, index).and_then(|name| host.shapes.insert(name, theirs)).map(|_| ())
+        }
+        Hand::AddShape => link.map(|name| {
+            host.shapes.insert(name, theirs);
+        }),
+        Hand::DeleteDetour => pick(detoured, index).and_then(|name| host.detours.remove(&name)).map(|_| ()),
+        Hand::MoveDetour => {
+            link.and_then(|by| pick(detoured, index).map(|name| drop(host.detours.insert(name, by))))
         }
         _ => None,
     }

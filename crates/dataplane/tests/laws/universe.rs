@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use weft_dataplane::{Wanted, render, render_workload};
 use weft_kernel::FakeKernel;
 use weft_model::{
-    AttachmentId, Here, IfName, Mac, Mode, Netns, Network, NetworkId, Node, Owner, Phase, Workload, World,
+    AttachmentId, Bandwidth, Here, IfName, Limit, Mac, Mode, Netns, Network, NetworkId, Node, Owner, Phase,
+    Workload, World,
 };
 use weft_plan::Plan;
 
@@ -69,6 +70,17 @@ fn addresses(network: &Network, number: u8) -> Vec<IpNet> {
     network.subnets().map(|s| of(s).unwrap()).collect()
 }
 
+/// Every combination of limits, with and without a burst.
+fn bandwidth(number: u8) -> Bandwidth {
+    let limit = |rate: u64, burst| Some(Limit::new(rate * 1_000_000, burst).unwrap());
+    match number % 4 {
+        0 => Bandwidth::default(),
+        1 => Bandwidth { ingress: limit(100, None), egress: None },
+        2 => Bandwidth { ingress: None, egress: limit(50_000, None) },
+        _ => Bandwidth { ingress: limit(1, Some(100_000)), egress: limit(2, Some(50_000)) },
+    }
+}
+
 fn attempt(
     networks: &[Network],
     number: u8,
@@ -90,7 +102,7 @@ fn attempt(
         addresses: addresses(network, number),
         default_route,
         pod: None,
-        profile: weft_model::Profile::default(),
+        profile: weft_model::Profile { bandwidth: bandwidth(number), ..Default::default() },
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use weft_model::{IfName, Netns};
 
 use super::Change;
-use crate::ours::ROUTE_PROTOCOL;
+use crate::ours::{DETOUR_PREFERENCE, ROUTE_PROTOCOL, SHAPE_HANDLE};
 use crate::state::{Inside, Kind, Link, Route};
 
 impl fmt::Display for Change {
@@ -35,6 +35,12 @@ impl Change {
                  nf_call_ip6tables 1",
                 link.mac, link.mtu, link.group
             )],
+            Change::CreateIfb(name, link) => {
+                vec![format!(
+                    "ip link add {name} address {} mtu {} group {} type ifb",
+                    link.mac, link.mtu, link.group
+                )]
+            }
             Change::CreateTunnel(name, link) => create_tunnel(name, link),
             Change::CreateWire(name, link, inside) => vec![create_wire(name, link, inside)],
             Change::Release(name) => vec![format!("ip link set {name} nomaster")],
@@ -63,6 +69,28 @@ impl Change {
                     route.device
                 )]
             }
+            Change::SetShape(name, shape) => {
+                let root = format!("dev {name} root handle {}:", shape_handle());
+                let (rate, burst, limit) = (shape.rate, shape.burst_bytes(), shape.limit);
+                vec![
+                    format!("tc qdisc del {root} 2>/dev/null || true"),
+                    format!("tc qdisc replace {root} tbf rate {rate}bps burst {burst} limit {limit}"),
+                ]
+            }
+            Change::SetDetour(name, by) => vec![
+                format!("tc qdisc add dev {name} clsact 2>/dev/null || true"),
+                format!("tc filter del dev {name} ingress pref {DETOUR_PREFERENCE} 2>/dev/null || true"),
+                format!(
+                    "tc filter add dev {name} ingress pref {DETOUR_PREFERENCE} protocol all u32 match u32 0 0 \
+                     action mirred egress redirect dev {by}"
+                ),
+            ],
+            Change::DeleteDetour(name, _) => {
+                vec![format!("tc filter del dev {name} ingress pref {DETOUR_PREFERENCE}")]
+            }
+            Change::DeleteShape(name, _) => {
+                vec![format!("tc qdisc del dev {name} root handle {}:", shape_handle())]
+            }
             Change::SetForwarding(name, mac, to) => {
                 vec![format!("bridge fdb replace {mac} dev {name} dst {to} self permanent")]
             }
@@ -78,6 +106,11 @@ impl Change {
             Change::Retire(name) | Change::DeleteLink(name) => vec![format!("ip link del {name}")],
         }
     }
+}
+
+/// `tc` writes the upper half of a handle in hexadecimal.
+fn shape_handle() -> String {
+    format!("{:x}", SHAPE_HANDLE >> 16)
 }
 
 fn nodad(address: IpAddr) -> &'static str {
@@ -123,10 +156,9 @@ fn set_link(name: &IfName, link: &Link) -> String {
     // A wire's alias marks its completion and comes last, as a change of its own.
     let alias = link.alias.as_ref().filter(|_| link.kind != Kind::Wire);
     let alias = alias.map(|a| format!(" alias '{a}'")).unwrap_or_default();
-    format!(
-        "ip link set {name} address {} mtu {} group {}{master}{alias} {state}",
-        link.mac, link.mtu, link.group
-    )
+    // An ifb's address is the one it was born with.
+    let address = if link.kind == Kind::Ifb { String::new() } else { format!(" address {}", link.mac) };
+    format!("ip link set {name}{address} mtu {} group {}{master}{alias} {state}", link.mtu, link.group)
 }
 
 fn configure(inside: &Inside) -> Vec<String> {

@@ -65,6 +65,7 @@ pub(super) fn state(
             state.routes.insert(found.destination, Route { device, gateway, source, mtu });
         }
     }
+    super::bandwidth::read(socket, &ours, &names, &mut state)?;
     for key in sysctls {
         let came_along = key.link_and_name("ipv6").and_then(|(link, name)| settings.get(link)?.get(name));
         if let Some(value) = came_along.or_else(|| sysctl::read(key).ok().flatten()) {
@@ -84,6 +85,7 @@ fn kind(link: &link::Described) -> Option<Kind> {
             Some(Kind::Tunnel { vni, local })
         }
         "veth" if is_wire(link.group) || link.group == crate::ours::REAPED => Some(Kind::Wire),
+        "ifb" => Some(Kind::Ifb),
         _ => None,
     }
 }

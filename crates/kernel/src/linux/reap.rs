@@ -1,4 +1,4 @@
-//! Deleting retired wires, many at the price of one.
+//! Deleting retired wires and their detours, many at the price of one.
 //!
 //! Unregistering a device costs an RCU grace period (about 20 ms); all links of a group go in one
 //! (net/core/rtnetlink.c `rtnl_group_dellink`). The message deletes whatever bears the group, and fails
@@ -29,7 +29,7 @@ impl Linux {
             self.route.dump(&link::list(), |all: &mut Vec<_>, m| all.extend(link::read(m)))?;
         let retired = all.into_iter().filter(|l| l.group == REAPED);
         let (ours, foreign): (Vec<_>, Vec<_>) =
-            retired.partition(|l| l.kind == "veth" && !l.up && is_our_work(l));
+            retired.partition(|l| matches!(l.kind.as_str(), "veth" | "ifb") && !l.up && is_our_work(l));
         // Whatever it is called: a name that weft would not accept is no reason to delete its bearer.
         let name =
             |l: link::Described| l.name.map_or_else(|| format!("number {}", l.index), |n| n.to_string());

@@ -130,6 +130,20 @@ pub fn create_bridge(messages: &mut Messages, name: &IfName, mac: Mac, mtu: u32,
     });
 }
 
+/// An interface that is down and through which packets can be sent to wait (drivers/net/ifb.c).
+pub fn create_ifb(messages: &mut Messages, name: &IfName, mac: Mac, mtu: u32, group: u32) {
+    let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
+    messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
+        a.text(libc::IFLA_IFNAME, name.as_str());
+        a.bytes(libc::IFLA_ADDRESS, &mac.0);
+        a.u32(libc::IFLA_MTU, mtu);
+        a.u32(libc::IFLA_GROUP, group);
+        a.nest(libc::IFLA_LINKINFO, |a| {
+            a.text(libc::IFLA_INFO_KIND, "ifb");
+        });
+    });
+}
+
 /// A VXLAN device that is down and learns nothing: where it sends to is set, host by host.
 pub fn create_tunnel(
     messages: &mut Messages,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use weft_model::api::{Attach, Reply, Request};
-use weft_model::{AttachmentId, ContainerId, IfName, Mac, NetworkName};
+use weft_model::{AttachmentId, Bandwidth, ContainerId, IfName, Mac, NetworkName, Profile};
 
 use crate::cli::Session;
 use crate::client::unexpected;
@@ -40,6 +40,9 @@ pub(crate) struct Wish {
     /// The Ethernet address to have
     #[arg(long, value_name = "MAC")]
     mac: Option<Mac>,
+    /// The most that may flow, in bits per second: `100M` both ways, `100M/50M` to and from the workload, `-` for no limit; `100M:1M` names a burst in bits
+    #[arg(long, value_name = "LIMIT")]
+    bandwidth: Option<Bandwidth>,
     /// Only print the commands that would do it; nothing is changed
     #[arg(long)]
     explain: bool,
@@ -68,7 +71,7 @@ pub(crate) fn attach(
         mac: wish.mac,
         host_ifname: wish.peer_name,
         pod: None,
-        profile: weft_model::Profile::default(),
+        profile: Profile { bandwidth: wish.bandwidth.unwrap_or_default(), ..Profile::default() },
         explain: wish.explain,
     }));
     match session.ask(&request)? {

@@ -79,7 +79,7 @@ unmanaged-devices+=interface-name:weft*
 pub(super) fn conflist(network: &NetworkName, socket: Option<&Path>) -> String {
     let mut plugin = json!({
         "type": "weft",
-        "capabilities": { "dns": true, "ipRanges": true, "ips": true, "mac": true },
+        "capabilities": { "bandwidth": true, "dns": true, "ipRanges": true, "ips": true, "mac": true },
     });
     if network.as_str() != "default" {
         plugin["network"] = network.as_str().into();

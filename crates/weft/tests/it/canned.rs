@@ -88,6 +88,9 @@ pub(crate) fn usual(request: &Request) -> Reply {
             commands: commands(a.explain, "ip link add weft0 type veth"),
             ..attached()
         })),
+        Request::SetBandwidth { explain, .. } => {
+            Reply::Done { commands: commands(*explain, "tc qdisc del dev weft0 root") }
+        }
         Request::Detach(d) => Reply::Done { commands: commands(d.explain, "ip link del weft0") },
         Request::NetworkCreate(spec) => Reply::Network(Box::new(NetworkStatus {
             commands: commands(spec.explain, "ip link add weft-app type dummy"),
@@ -167,6 +170,7 @@ pub(crate) fn status() -> Status {
             phase: Phase::Ready,
             netns: "/run/netns/blue".into(),
             pod: None,
+            bandwidth: "100M/-".parse().unwrap(),
         }],
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),

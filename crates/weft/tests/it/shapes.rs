@@ -14,6 +14,9 @@ fn every_document_has_its_keys() {
         (&["detach", "blue"], 0, &["detached"]),
         (&["network", "connect", "app", "--pid", "1"], 0, &["attached", "id", "netns"]),
         (&["network", "disconnect", "app", "blue", "--explain"], 0, &["commands"]),
+        (&["bandwidth", "ls"], 0, &["workloads"]),
+        (&["bandwidth", "set", "blue", "--limit", "1M"], 0, &["bandwidth", "id"]),
+        (&["bandwidth", "clear", "blue", "--explain"], 0, &["commands"]),
         (&["network", "create", "app"], 0, &["network"]),
         (&["network", "ls"], 0, &["networks"]),
         (&["network", "inspect", "default"], 0, &["network", "workloads"]),
@@ -76,6 +79,30 @@ fn attach_asks_for_what_was_typed() {
     assert_eq!(asked.host_ifname.unwrap().as_str(), "weft-x");
     assert_eq!(asked.mac.unwrap().to_string(), "02:00:00:00:00:01");
     assert!(!asked.explain);
+}
+
+#[test]
+fn limits_are_asked_for_as_typed() {
+    let agent = Agent::new(usual);
+    agent.weft(&["attach", "--pid", "1", "--bandwidth", "100M/-"]).ok();
+    let Request::Attach(asked) = agent.asked() else { panic!() };
+    assert_eq!(asked.profile.bandwidth.to_string(), "100M/-");
+
+    let run = agent.weft(&["bandwidth", "set", "blue", "--ifname", "eth1", "--limit", "100M:1M/2M"]).ok();
+    assert_eq!(run.out, "default/netns-blue/eth1 is limited to 100M:1M/2M\n");
+    let Request::SetBandwidth { id, bandwidth, explain } = agent.asked() else { panic!() };
+    assert_eq!((id.to_string().as_str(), explain), ("default/netns-blue/eth1", false));
+    assert_eq!(bandwidth.to_string(), "100M:1M/2M");
+
+    agent.weft(&["bandwidth", "clear", "--pid", "1"]).ok();
+    let Request::SetBandwidth { id, bandwidth, .. } = agent.asked() else { panic!() };
+    assert!(bandwidth.is_unlimited() && id.to_string() == "default/pid-1/eth0");
+
+    let run = agent.weft(&["bandwidth", "ls"]).ok();
+    assert_eq!(
+        run.out,
+        "WORKLOAD    NETWORK  IF    TO IT  FROM IT\nnetns-blue  default  eth0   100M        -\n"
+    );
 }
 
 #[test]
