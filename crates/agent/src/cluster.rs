@@ -143,8 +143,9 @@ pub(crate) fn run(agent: &Arc<Agent>, config: &Config, inputs: &Receiver<Input>)
             Ok((store, settings)) => {
                 let times = Times { lease: Duration::from_secs(config.lease.max(5)), ..Times::default() };
                 let incarnation = identity::read(&config.state_dir).incarnation;
-                let member = Member::new(Arc::new(store), config.node(), incarnation, times);
-                follow(agent, config, inputs, member, &settings);
+                let store = Arc::new(store);
+                let member = Member::new(store.clone(), config.node(), incarnation, times);
+                follow(agent, config, inputs, (member, &store), &settings);
             }
             Err(error) => {
                 away(agent, &found.store, &error, None);
@@ -159,14 +160,17 @@ fn follow(
     agent: &Arc<Agent>,
     config: &Config,
     inputs: &Receiver<Input>,
-    mut member: Member,
+    (mut member, store): (Member, &Etcd),
     settings: &settings::Settings,
 ) {
     let mut wait = PAUSE.0;
     let mut since = Instant::now();
     for number in 0.. {
         let begun = Instant::now();
-        let ended = session::run(agent, inputs, &mut member, number, &settings.store);
+        let ended = session::run(agent, inputs, &mut member, number, &settings.store, &|pem| {
+            settings::trust(config, pem);
+            settings::refresh(config, &servers(store));
+        });
         if ended.was_in_sync {
             (since, wait) = (Instant::now(), PAUSE.0);
         }
@@ -183,6 +187,12 @@ fn follow(
             return;
         }
     }
+}
+
+/// Where the store's servers are, as far as they have started.
+fn servers(store: &Etcd) -> Vec<String> {
+    let urls = store.members().unwrap_or_default().into_iter().flat_map(|m| m.client_urls);
+    urls.filter_map(|url| url.split_once("://").map(|(_, host)| host.to_owned())).collect()
 }
 
 /// Waits, and tells whoever orders something that it cannot be done now.

@@ -15,6 +15,7 @@ pub(crate) mod member;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod plan;
+pub(crate) mod rotate;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod uninstall;

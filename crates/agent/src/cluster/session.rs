@@ -19,6 +19,8 @@ use crate::agent::Agent;
 const ROUND: Duration = Duration::from_secs(1);
 /// News come in bursts: so long after the first, more are taken along.
 const GATHER: Duration = Duration::from_millis(10);
+/// How often it is asked where the store's servers are.
+const UPKEEP: Duration = Duration::from_secs(20);
 /// How long the thread of the changes waits before it looks whether it is still wanted.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,7 @@ pub(super) fn run(
     member: &mut Member,
     number: u64,
     address: &str,
+    upkeep: &dyn Fn(&str),
 ) -> Ended {
     let mut was_in_sync = false;
     let mut session = || -> Result<(), ClusterError> {
@@ -87,6 +90,8 @@ pub(super) fn run(
         member.tell(&mut host);
         member.step(&mut host, now())?;
         member.tell(&mut host);
+        upkeep(&member.mirror.view().trust);
+        let mut kept = Instant::now();
         was_in_sync = true;
         tracing::info!(revision = member.mirror.revision().0, "in sync with the store");
         let mut orders = Vec::new();
@@ -98,6 +103,10 @@ pub(super) fn run(
             if news.iter().any(|fact| !fact.key.starts_with("workloads/") && !fact.key.starts_with("tokens/"))
             {
                 member.tell(&mut host);
+            }
+            if news.iter().any(|fact| fact.key == "trust") || kept.elapsed() > UPKEEP {
+                upkeep(&member.mirror.view().trust);
+                kept = Instant::now();
             }
             member.step(&mut host, now())?;
             orders = execute(member, &mut host, orders)?;

@@ -2,6 +2,7 @@
 //!
 //! Never both: what a person wrote into the configuration wins.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,58 @@ pub fn read(file: &StoreFile) -> Result<Settings, ClusterError> {
         plaintext: file.plaintext,
     };
     Ok(Settings { store: file.store.clone(), credentials, contents })
+}
+
+/// Takes over whom all hosts are to trust, where `weft init` and `weft join` manage the certificates. New
+/// connections count with it.
+pub(crate) fn trust(config: &Config, pem: &str) {
+    let path = config.state_dir.join("cluster/ca.pem");
+    let same = std::fs::read(&path).is_ok_and(|known| known == pem.as_bytes());
+    if config.store.is_some() || same || !pem.contains("-----BEGIN CERTIFICATE-----") || !path.exists() {
+        return;
+    }
+    match replace(&path, pem) {
+        Ok(()) => tracing::info!("whom to trust as the store's authority has changed"),
+        Err(error) => tracing::warn!(%error, "failed to record whom to trust as the store's authority"),
+    }
+}
+
+/// Takes over where the store's servers are, where `weft init` and `weft join` manage them: the next session
+/// begins with that.
+pub(crate) fn refresh(config: &Config, servers: &[String]) {
+    let Some(file) = find(config).filter(|_| config.store.is_none() && !servers.is_empty()) else { return };
+    let known: BTreeSet<&str> = file.store.trim_start_matches("etcd://").split(',').collect();
+    let managed = file.cert.as_ref() == Some(&config.state_dir.join("cluster/node.pem"));
+    if !managed || known == servers.iter().map(String::as_str).collect() {
+        return;
+    }
+    let file = StoreFile { store: format!("etcd://{}", servers.join(",")), ..file };
+    if let Err(error) = replace(&config.state_dir.join(FILE), &file.text()) {
+        tracing::warn!(%error, "failed to record where the store's servers are");
+    }
+}
+
+impl StoreFile {
+    /// As it is written down.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // Every value is a string or a boolean, which JSON writes as TOML does.
+        let document = serde_json::to_value(self).unwrap_or_default();
+        let values = document.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let lines: String = values.map(|(key, value)| format!("{key} = {value}\n")).collect();
+        format!("# Written by weft init and weft join; the agent reads it and keeps it up to date.\n{lines}")
+    }
+}
+
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let aside = path.with_extension("next");
+    let _ = std::fs::remove_file(&aside);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&aside, path)
 }
 
 /// Whether this host belongs to a cluster, or is about to.

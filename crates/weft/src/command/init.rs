@@ -49,6 +49,12 @@ pub(crate) struct Args {
     /// With --store: speak to it without TLS
     #[arg(long, requires = "store")]
     plaintext: bool,
+    /// On a host that runs a share of the store: a new authority, and new certificates for this host; prints how the others get theirs
+    #[arg(long, conflicts_with_all = ["store", "address"])]
+    rotate: bool,
+    /// With --rotate: all hosts have new certificates; trust the old authority no longer
+    #[arg(long, requires = "rotate")]
+    finish: bool,
     /// The agent's configuration file
     #[arg(long, value_name = "FILE", default_value = config::PATH)]
     config: PathBuf,
@@ -57,6 +63,9 @@ pub(crate) struct Args {
 pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<()> {
     let config = agent::load(&args.config)?;
     let files = Files::new(&config.state_dir);
+    if args.rotate {
+        return super::rotate::run(session, &config, &files, args.finish);
+    }
     stands_alone(&config, &files)?;
     if let Some(store) = args.store.clone() {
         return with_store(session, &config, &files, store, args);
@@ -78,7 +87,7 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<()> {
     answers(&store)
         .with_context(|| Failure::new("the new etcd does not answer").hint(format!("see {log}")))?;
     files.write_store(&[endpoint(address)])?;
-    let line = token::invite(&files, &store, address, token::USUAL)?;
+    let line = token::invite(&files, &store, address, token::USUAL, None)?;
     let in_sync = await_agent(session);
     session.output.show(
         || entry("join", &line),

@@ -33,7 +33,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     if !files.is_joined() {
         bail!(Failure::new("this host belongs to no cluster"));
     }
-    service::remove()?;
+    service::remove(&config)?;
     for gone in [config.state_dir.join("cluster"), files.data()] {
         match fs::remove_dir_all(&gone) {
             Ok(()) => {}

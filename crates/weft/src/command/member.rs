@@ -8,8 +8,8 @@ use weft_agent::config;
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::member::door::Door;
-use crate::member::etcd;
 use crate::member::files::Files;
+use crate::member::{etcd, service};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -28,6 +28,9 @@ pub(crate) fn run(_: &Session, args: &Args) -> anyhow::Result<()> {
                 .hint("`weft init` begins a cluster, `weft join TOKEN --member` joins one and runs a share")
         );
     }
+    // For `weft leave`, where no systemd knows it.
+    let pid = service::pid_file(&config);
+    Files::write(&pid, &std::process::id().to_string())?;
     let door = Door::new(&files)?;
     let opened = std::thread::Builder::new().name("door".to_owned()).spawn(move || door.open());
     let opened = opened?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use weft_agent::config;
+use weft_model::NodeName;
 use weft_store::cluster::{ClusterStore as _, Etcd, Key, Op, Transaction};
 
 use super::agent;
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     /// How long it is good for, in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     minutes: u64,
+    /// For this host alone, which is in the cluster already: `weft join TOKEN --renew` there gets it new certificates
+    #[arg(long, value_name = "NAME")]
+    renew: Option<NodeName>,
     /// The agent's configuration file
     #[arg(long, value_name = "FILE", default_value = config::PATH)]
     config: PathBuf,
@@ -40,7 +44,8 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     }
     let address = files.share()?.address;
     let store = Etcd::new(&format!("etcd://{}", endpoint(address)), &files.credentials()).map_err(failure)?;
-    let line = invite(&files, &store, address, Duration::from_secs(args.minutes * 60))?;
+    let renews = args.renew.as_ref();
+    let line = invite(&files, &store, address, Duration::from_secs(args.minutes * 60), renews)?;
     session.output.show(|| entry("join", &line), || format!("{line}\n"))
 }
 
@@ -50,14 +55,15 @@ pub(crate) fn invite(
     store: &Etcd,
     address: IpAddr,
     good_for: Duration,
+    renews: Option<&NodeName>,
 ) -> anyhow::Result<String> {
     let token = Token::new(files.fingerprint()?, vec![address])?;
     let lease = store.grant(good_for).map_err(failure)?;
     let put = Op::Put {
         key: Key::Token(token.id.clone()).to_string(),
-        value: serde_json::to_vec(&token.kept())?,
+        value: serde_json::to_vec(&token.kept(renews.map(NodeName::as_str)))?,
         lease: Some(lease),
     };
     store.commit(&Transaction { conditions: Vec::new(), changes: vec![put] }).map_err(failure)?;
-    Ok(format!("weft join {token}"))
+    Ok(format!("weft join {token}{}", if renews.is_some() { " --renew" } else { "" }))
 }

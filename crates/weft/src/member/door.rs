@@ -41,26 +41,30 @@ impl<E: std::fmt::Display> From<E> for Refusal {
 /// A door.
 pub(crate) struct Door {
     files: Files,
-    tls: Arc<ServerConfig>,
     guests: AtomicUsize,
     wrong: Mutex<Vec<Instant>>,
 }
 
 impl Door {
     pub(crate) fn new(files: &Files) -> anyhow::Result<Door> {
+        let door = Door { files: files.clone(), guests: AtomicUsize::new(0), wrong: Mutex::new(Vec::new()) };
+        door.tls()?;
+        Ok(door)
+    }
+
+    /// As the files are now: they may have been renewed.
+    fn tls(&self) -> anyhow::Result<ServerConfig> {
         let read = |name: &str| {
-            let path = files.of_member(name);
+            let path = self.files.of_member(name);
             std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
         };
         let cert = |text: &[u8]| CertificateDer::from_pem_slice(text);
         let chain = vec![cert(&read("server.pem")?)?, cert(&read("authority.pem")?)?];
         let key = PrivateKeyDer::from_pem_slice(&read("server.key")?)?;
-        let tls = ServerConfig::builder_with_provider(provider())
+        Ok(ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        let (guests, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        Ok(Door { files: files.clone(), tls: Arc::new(tls), guests, wrong })
+            .with_single_cert(chain, key)?)
     }
 
     /// Stands open until the process ends.
@@ -94,7 +98,7 @@ impl Door {
     fn receive(&self, stream: TcpStream) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         let stream = Hurried { stream, until };
-        let mut tls = StreamOwned::new(ServerConnection::new(self.tls.clone())?, stream);
+        let mut tls = StreamOwned::new(ServerConnection::new(Arc::new(self.tls()?))?, stream);
         let mut line = Vec::new();
         BufReader::new(std::io::Read::by_ref(&mut tls).take(LONGEST)).read_until(b'\n', &mut line)?;
         let answer = match serde_json::from_slice::<Ask>(&line) {
@@ -129,12 +133,15 @@ impl Door {
         let invalid = "the token is not valid: it was used, or it has expired, or it is of another cluster";
         let key = Key::parse(&format!("tokens/{}", ask.token)).ok_or_else(|| self.wrong(invalid))?;
         let kept = store.get(&key.to_string())?.ok_or_else(|| self.wrong(invalid))?;
-        let Kept { hash: right } = serde_json::from_slice(&kept.value)?;
+        let Kept { hash: right, renews } = serde_json::from_slice(&kept.value)?;
         if hash(ask.secret.as_bytes()) != right {
             return Err(self.wrong(invalid));
         }
         let name: NodeName = ask.node.parse()?;
-        if store.get(&Key::Node(name.clone()).to_string())?.is_some() {
+        if renews.as_ref().is_some_and(|only| only != name.as_str()) {
+            return Err(Refusal("the token is for another host, which it gives new certificates".to_owned()));
+        }
+        if renews.is_none() && store.get(&Key::Node(name.clone()).to_string())?.is_some() {
             return Err(Refusal(format!(
                 "there is a host '{name}' already: choose another `node` in the configuration, or, if it is \
                  gone for ever, `weft node rm {name}` first"
@@ -154,13 +161,7 @@ impl Door {
             None => None,
             Some(wish) => {
                 let cert = authority.server_for(&wish.request, &[wish.address, loopback(wish.address)])?;
-                let url = peer_url(wish.address);
-                let (added, members) = store.add_member(&url)?;
-                let named = |m: &weft_store::cluster::etcd::message::Member| {
-                    let name = if m.id == added.id { name.to_string() } else { m.name.clone() };
-                    m.peer_urls.iter().map(move |url| format!("{name}={url}")).collect::<Vec<_>>()
-                };
-                let initial = members.iter().flat_map(named).collect::<Vec<_>>().join(",");
+                let initial = announce(&store, &name, wish.address)?;
                 let pair = authority.pair();
                 let (authority_cert, authority_key) = (pair.cert.clone(), pair.key.clone());
                 Some(JoinedMember { cert, initial, authority_cert, authority_key })
@@ -189,6 +190,20 @@ impl Door {
         std::thread::sleep(Duration::from_secs(1));
         Refusal(why.to_owned())
     }
+}
+
+/// Makes a host a member of the store, if it is none; returns all of them as `--initial-cluster` has it.
+fn announce(store: &Etcd, name: &NodeName, address: std::net::IpAddr) -> Result<String, Refusal> {
+    let url = peer_url(address);
+    let mut members = store.members()?;
+    if !members.iter().any(|m| m.peer_urls.contains(&url)) {
+        members = store.add_member(&url)?.1;
+    }
+    let named = |m: &weft_store::cluster::etcd::message::Member| {
+        let name = if m.peer_urls.contains(&url) { name.to_string() } else { m.name.clone() };
+        m.peer_urls.iter().map(move |url| format!("{name}={url}")).collect::<Vec<_>>()
+    };
+    Ok(members.iter().flat_map(named).collect::<Vec<_>>().join(","))
 }
 
 /// Where the members' etcd listen for clients, as far as they have started.

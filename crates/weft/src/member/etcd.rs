@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 /// Where the program may be.
 const PROGRAMS: [&str; 3] = ["/usr/bin/etcd", "/usr/local/bin/etcd", "/usr/sbin/etcd"];
+/// How often its files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 /// Between two starts: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -81,13 +83,31 @@ pub(crate) fn run(files: &Files) -> anyhow::Result<()> {
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         // This thread runs as long as the process.
         ends_with_thread(&mut command);
-        let begun = Instant::now();
-        let ended = command.spawn().and_then(|mut child| child.wait())?;
+        let (begun, files_then) = (Instant::now(), certificates(files));
+        let mut child = command.spawn()?;
+        let ended = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if certificates(files) != files_then {
+                tracing::info!("the certificates changed: etcd is started again");
+                child.kill()?;
+                wait = Duration::ZERO;
+                break child.wait()?;
+            }
+            std::thread::sleep(LOOK);
+        };
         if begun.elapsed() > PAUSE.1 {
-            wait = PAUSE.0;
+            wait = wait.min(PAUSE.0);
         }
         tracing::warn!(%ended, "etcd ended; it is started again");
         std::thread::sleep(wait);
-        wait = (wait * 2).min(PAUSE.1);
+        wait = (wait * 2).clamp(PAUSE.0, PAUSE.1);
     }
+}
+
+/// What etcd reads only when it starts.
+fn certificates(files: &Files) -> Vec<Option<Vec<u8>>> {
+    let all = [files.path("ca.pem"), files.of_member("server.pem")];
+    all.into_iter().map(|path| std::fs::read(path).ok()).collect()
 }

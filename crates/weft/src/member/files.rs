@@ -117,8 +117,8 @@ impl Files {
     pub(crate) fn write_member(&self, share: &Share, server: &Pair, authority: &Pair) -> anyhow::Result<()> {
         Files::write(&self.of_member("authority.pem"), &authority.cert)?;
         Files::write(&self.of_member("authority.key"), &authority.key)?;
-        Files::write(&self.of_member("server.pem"), &server.cert)?;
         Files::write(&self.of_member("server.key"), &server.key)?;
+        Files::write(&self.of_member("server.pem"), &server.cert)?;
         Files::write(&self.of_member("member.json"), &serde_json::to_string_pretty(share)?)
     }
 
@@ -129,8 +129,7 @@ impl Files {
     }
 
     pub(crate) fn write_store_file(&self, file: &StoreFile) -> anyhow::Result<()> {
-        let text = format!("# Written by weft init and weft join; the agent reads it.\n{}", toml(file));
-        Files::write(&self.state_dir.join(FILE), &text)
+        Files::write(&self.state_dir.join(FILE), &file.text())
     }
 
     fn store_file(&self) -> StoreFile {
@@ -170,11 +169,4 @@ pub(crate) fn fingerprint(pem: &[u8]) -> anyhow::Result<String> {
 /// Where clients reach the etcd of a host.
 pub(crate) fn endpoint(address: std::net::IpAddr) -> String {
     std::net::SocketAddr::from((address, CLIENTS)).to_string()
-}
-
-/// A flat structure as TOML: every value of a [`StoreFile`] is a string or a boolean, which JSON writes alike.
-fn toml(file: &StoreFile) -> String {
-    let document = serde_json::to_value(file).unwrap_or_default();
-    let lines = document.as_object().into_iter().flatten();
-    lines.filter(|(_, v)| !v.is_null()).map(|(key, value)| format!("{key} = {value}\n")).collect()
 }

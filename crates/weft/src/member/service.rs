@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::files::Files;
 use crate::install::systemd;
+use weft_agent::Config;
 
 /// The unit's name.
 pub(crate) const UNIT: &str = "weft-member.service";
@@ -40,8 +41,23 @@ pub(crate) fn start(files: &Files, config: &Path) -> anyhow::Result<String> {
     Ok(log.display().to_string())
 }
 
+/// Where it writes down its process's number.
+pub(crate) fn pid_file(config: &Config) -> PathBuf {
+    config.run_dir.join("member.pid")
+}
+
 /// Ends it and takes it out of what starts at boot. Absence is success.
-pub(crate) fn remove() -> anyhow::Result<()> {
+pub(crate) fn remove(config: &Config) -> anyhow::Result<()> {
+    let pid = fs::read_to_string(pid_file(config)).ok().and_then(|text| text.trim().parse().ok());
+    // The number may be another process's by now.
+    let ours = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|b| *b == 0).nth(1) == Some(b"member")
+    };
+    if let Some(pid) = pid.filter(ours).and_then(rustix::process::Pid::from_raw) {
+        let ended = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        ended.context("failed to end this host's share of the store")?;
+    }
     if Path::new(FILE).exists() {
         if systemd::running() {
             systemd::stop_unit(UNIT)?;

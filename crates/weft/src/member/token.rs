@@ -29,6 +29,9 @@ pub(crate) struct Token {
 pub(crate) struct Kept {
     /// The SHA-256 of the secret.
     pub(crate) hash: String,
+    /// The one host that it is for, which is in the cluster already and gets new certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) renews: Option<String>,
 }
 
 const VERSION: &str = "weft1";
@@ -38,8 +41,8 @@ impl Token {
         Ok(Token { id: random::<8>()?, secret: random::<16>()?, authority, doors })
     }
 
-    pub(crate) fn kept(&self) -> Kept {
-        Kept { hash: hash(self.secret.as_bytes()) }
+    pub(crate) fn kept(&self, renews: Option<&str>) -> Kept {
+        Kept { hash: hash(self.secret.as_bytes()), renews: renews.map(str::to_owned) }
     }
 }
 
@@ -104,7 +107,7 @@ mod tests {
         assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
         assert_ne!(Token::new(hash(b"ca"), vec![]).unwrap().secret, token.secret);
         assert!(!format!("{token:?}").contains(&token.secret), "a secret in a log");
-        assert!(!serde_json::to_string(&token.kept()).unwrap().contains(&token.secret));
+        assert!(!serde_json::to_string(&token.kept(None)).unwrap().contains(&token.secret));
     }
 
     #[test]
