@@ -244,6 +244,9 @@ fn perform_here(agent: &Arc<Agent>, request: Request) -> Result<Reply, Error> {
         Request::Status => Ok(Reply::Status(Box::new(engine.status()))),
         Request::Diff => engine.diff().map(Reply::Diff),
         Request::Inventory => engine.inventory().map(Reply::Inventory),
+        Request::Apply(request) => engine.apply_objects(request).map(Reply::Applied),
+        Request::Get(request) => engine.objects(&request).map(Reply::Objects),
+        Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
         Request::Plan => engine.plan_json().map(Reply::Plan),
     }
 }

@@ -13,13 +13,13 @@ pub fn render(peer: &PeerPlan, state: &mut State) {
     for reach in &peer.reaches {
         match &reach.path {
             Path::Direct { via, device } => {
-                routes(reach, Route { device: device.clone(), gateway: Some(*via), ..blank(reach) }, state);
+                routes(reach, &Route { device: device.clone(), gateway: Some(*via), ..blank(reach) }, state);
             }
             Path::Vxlan { device, remote, next_hop, .. } => {
                 state.neighbours.insert((device.clone(), *next_hop), peer.mac);
                 state.forwarding.insert((device.clone(), peer.mac), *remote);
                 let route = Route { device: device.clone(), gateway: Some(*next_hop), ..blank(reach) };
-                routes(reach, route, state);
+                routes(reach, &route, state);
             }
             Path::Router | Path::Nowhere { .. } => {}
         }
@@ -32,7 +32,7 @@ fn blank(reach: &Reach) -> Route {
     Route { device, gateway: None, source: reach.source, mtu: Some(reach.mtu) }
 }
 
-fn routes(reach: &Reach, route: Route, state: &mut State) {
+fn routes(reach: &Reach, route: &Route, state: &mut State) {
     for block in &reach.blocks {
         state.routes.insert(*block, route.clone());
     }

@@ -3,6 +3,8 @@
 //! One connection carries one request and its reply, each a JSON object on a line of its own.
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
+mod object;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -14,8 +16,11 @@ use crate::bandwidth::Bandwidth;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
+use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
+
+pub use self::object::{Apply, Get, Outcome};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -80,6 +85,12 @@ pub enum Request {
     Inventory,
     /// What this host's kernel should hold, as the agent computed it. Reply: [`Reply::Plan`].
     Plan,
+    /// Take objects in, all or none. Reply: [`Reply::Applied`].
+    Apply(Apply),
+    /// Objects of a kind. Reply: [`Reply::Objects`].
+    Get(Get),
+    /// Forget objects; absence is success. Reply: [`Reply::Applied`].
+    Delete(Vec<ObjectId>),
 }
 
 /// A wish for an interface.
@@ -200,6 +211,10 @@ pub enum Reply {
     Inventory(Vec<Owned>),
     /// The plan, as a JSON document in text.
     Plan(String),
+    /// What became of the objects, in the order of the request.
+    Applied(Vec<(ObjectId, Outcome)>),
+    /// Objects.
+    Objects(Vec<Object>),
     /// It failed.
     Error(Error),
 }

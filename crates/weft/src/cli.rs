@@ -52,6 +52,14 @@ enum Command {
     /// Show, set and clear limits of bandwidth, while workloads run
     #[command(subcommand)]
     Bandwidth(command::bandwidth::Command),
+    /// Take in objects: namespaces, policies
+    Apply(command::apply::Args),
+    /// Show declared objects
+    Get(command::get::Args),
+    /// Show declared objects in full
+    Describe(command::get::Which),
+    /// Forget declared objects; that they are gone already is no error
+    Delete(command::delete::Args),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
@@ -115,6 +123,10 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Node(command) => command::node::run(session, command)?,
         Command::Member(args) => command::member::run(session, &args)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
+        Command::Apply(args) => command::apply::run(session, &args)?,
+        Command::Get(args) => command::get::run(session, args)?,
+        Command::Describe(which) => command::get::describe(session, which)?,
+        Command::Delete(args) => command::delete::run(session, args)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Plan => command::plan::run(session)?,

@@ -9,6 +9,7 @@ mod command;
 mod failure;
 mod install;
 mod member;
+mod manifest;
 mod output;
 mod reference;
 mod render;
