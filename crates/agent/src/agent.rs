@@ -54,7 +54,10 @@ impl Agent {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            patience = if self.engine().sync() { AUDIT } else { RETRY };
+            let mut engine = self.engine();
+            engine.measure();
+            patience = if engine.sync() { AUDIT } else { RETRY };
+            drop(engine);
             std::thread::sleep(PAUSE);
         }
     }

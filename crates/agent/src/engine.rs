@@ -10,6 +10,7 @@ mod detach;
 mod events;
 mod network;
 mod object;
+mod peers;
 mod recover;
 mod report;
 mod share;
@@ -23,12 +24,13 @@ use std::time::Instant;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind, StoreState};
-use weft_model::{AttachmentId, Cluster, Here, IfName, Mac, NetworkName, Workload, World};
+use weft_model::{AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
 use weft_store::{Embedded, Store, Write};
 
 use crate::fault;
+use crate::probe::Sample;
 use crate::random;
 use crate::reaper::Retired;
 
@@ -55,6 +57,8 @@ pub(crate) struct Engine {
     started: Instant,
     /// What is wrong, for `weft status`.
     health: Vec<String>,
+    /// What is known of other hosts by asking them.
+    heard: BTreeMap<NodeName, Sample>,
     /// What of the cluster's records cannot be used, for the same.
     strange: Vec<String>,
     /// Where the cluster as it was last heard of is kept.

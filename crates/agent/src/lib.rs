@@ -13,6 +13,7 @@ mod inventory;
 mod journal;
 mod notify;
 mod peers;
+mod probe;
 mod reaper;
 mod socket;
 mod watch;
@@ -125,6 +126,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     })?;
     let theirs = config.clone();
     spawn("cluster", here, move |agent| cluster::run(&agent, &theirs, &orders))?;
+    spawn("probe", here, move |agent| probe::run(&agent))?;
     if let Some(path) = config.cluster_file.clone() {
         spawn("peers", here, move |agent| peers::follow(&agent, &path))?;
     }

@@ -3,7 +3,7 @@
 //!
 //! The file is looked at several times a second; whoever changes it renames a new one over it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ fn version(path: &Path) -> Option<(SystemTime, u64, u64)> {
 }
 
 /// Follows the file until the agent's end. What makes no sense changes nothing.
-pub(crate) fn follow(agent: &Arc<Agent>, path: &PathBuf) {
+pub(crate) fn follow(agent: &Arc<Agent>, path: &Path) {
     let mut seen = None;
     loop {
         let now = version(path);

@@ -247,6 +247,7 @@ fn perform_here(agent: &Arc<Agent>, request: Request) -> Result<Reply, Error> {
         Request::Apply(request) => engine.apply_objects(request).map(Reply::Applied),
         Request::Get(request) => engine.objects(&request).map(Reply::Objects),
         Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
+        Request::Explain { from, to } => engine.explain(&from, &to).map(|e| Reply::Explanation(Box::new(e))),
         Request::Plan => engine.plan_json().map(Reply::Plan),
     }
 }

@@ -44,6 +44,8 @@ pub(crate) enum Event {
     NeighbourGone(neighbour::Described),
     /// A neighbour was set by another hand, or learnt; whether it is permanent.
     NeighbourSet(neighbour::Described, bool),
+    /// A tunnel's forwarding entry was deleted, or set by another hand.
+    Forwarding(neighbour::Forwarding, bool),
     /// An address was deleted.
     AddressGone(address::Described),
     /// An interface was given an address by another hand.
@@ -126,6 +128,10 @@ fn read(message: &Message<'_>, own: bool) -> Option<Event> {
         rtm::NEWROUTE if own => None,
         rtm::NEWROUTE | rtm::DELROUTE => Some(Event::Route(route::read(message)?)),
         rtm::NEWNEIGH if own => None,
+        rtm::NEWNEIGH | rtm::DELNEIGH if is_forwarding(message) => {
+            let gone = message.kind == rtm::DELNEIGH;
+            Some(Event::Forwarding(neighbour::read_forwarding(message)?, gone))
+        }
         rtm::NEWNEIGH => neighbour::read_any(message).map(|(n, permanent)| Event::NeighbourSet(n, permanent)),
         rtm::DELNEIGH => Some(Event::NeighbourGone(neighbour::read(message)?)),
         rtm::NEWADDR if own => None,
@@ -138,6 +144,10 @@ fn read(message: &Message<'_>, own: bool) -> Option<Event> {
         rtm::NEWNETCONF => forwarding_off(message).map(Event::ForwardingOff),
         _ => None,
     }
+}
+
+fn is_forwarding(message: &Message<'_>) -> bool {
+    message.structure() == Some([7_u8]) // AF_BRIDGE
 }
 
 /// Reads a change of settings (linux/netconf.h): a byte of family, the interface (-1 is all), forwarding.

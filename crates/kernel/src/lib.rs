@@ -9,6 +9,7 @@ pub mod linux;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod offload;
 pub mod ours;
 pub mod packet;
 pub mod peer;

@@ -29,9 +29,17 @@ impl Host {
     /// # Errors
     /// What the kernel or the file system refused.
     pub fn new(underlay: &Underlay, program: &Path) -> Result<Host, Error> {
+        Host::on(underlay, 0, program)
+    }
+
+    /// As [`new`](Self::new), on the segment of that number.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn on(underlay: &Underlay, segment: usize, program: &Path) -> Result<Host, Error> {
         let netns = Netns::anonymous()?;
         let uplink: IfName = "eth0".parse()?;
-        let place = underlay.plug(&netns, &uplink)?;
+        let place = underlay.plug(segment, &netns, &uplink)?;
         let folder = Folder::new()?;
         let name = format!("host{}", place.number);
         let host = Host { name, netns, uplink, place, program: program.to_owned(), agent: None, folder };
@@ -60,6 +68,12 @@ impl Host {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its number among the hosts of its underlay, from 1.
+    #[must_use]
+    pub fn number(&self) -> u8 {
+        self.place.number
     }
 
     /// Its namespace.

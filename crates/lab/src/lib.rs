@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Underlay   lo 198.51.100.1, 2001:db8:2::1       "outside"
+//!     ├─────── lan2 203.0.113.1/24, 2001:db8:3::1/64   a second segment, behind the router
 //!     │        lan 192.0.2.1/24, 2001:db8:1::1/64   bridge: hosts are neighbours on one segment
 //!     ├── eth0 192.0.2.11 ── Host ── agent ── wires ── Namespace (a workload)
 //!     └── eth0 192.0.2.12 ── Host ── agent ── wires ── Namespace
@@ -12,6 +13,7 @@
 
 mod agent;
 mod ask;
+mod cluster;
 mod error;
 mod etcd;
 mod folder;
@@ -22,6 +24,7 @@ pub mod traffic;
 mod underlay;
 
 pub use ask::ask;
+pub use cluster::{Cluster, shared_network};
 pub use error::Error;
 pub use etcd::Etcd;
 pub use folder::Folder;

@@ -6,6 +6,7 @@
 mod capture;
 pub mod frame;
 mod ping;
+mod pulse;
 mod stream;
 mod udp;
 mod web;
@@ -13,6 +14,7 @@ mod web;
 pub use capture::{Capture, Tap};
 pub use frame::Frame;
 pub use ping::ping;
+pub use pulse::{Figures, Pulse};
 pub use stream::{Arrived, Stream};
 pub use udp::{UdpEcho, exchange, udp};
 pub use web::{WebServer, connect, get};

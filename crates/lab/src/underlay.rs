@@ -1,4 +1,4 @@
-//! What hosts are connected to: one segment, its router, and the world behind it.
+//! What hosts are connected to: segments, the router between them, and the world behind it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -8,9 +8,11 @@ use ipnet::IpNet;
 use weft_kernel::netlink::Messages;
 use weft_kernel::netns::Netns;
 use weft_kernel::rtnl::link;
+use weft_kernel::state::Sysctl;
+use weft_kernel::sysctl;
 use weft_model::{IfName, Mac};
 
-use crate::{Error, Links};
+use crate::{Error, Host, Links};
 
 /// The router's address on the segment (RFC 5737); also its prefix is 24.
 pub const ROUTER4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -21,13 +23,19 @@ pub const OUTSIDE4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// An address in the world behind the router.
 pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1);
 
-/// The router's link.
+/// The segments: the router's link, and its addresses there (RFC 5737, RFC 3849).
+const SEGMENTS: [(&str, Ipv4Addr, Ipv6Addr); 2] = [
+    (LAN, ROUTER4, ROUTER6),
+    ("lan2", Ipv4Addr::new(203, 0, 113, 1), Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, 1)),
+];
+/// The router's link on the first segment.
 const LAN: &str = "lan";
 /// Hosts get the addresses from `.11` on.
 const FIRST: u8 = 10;
 const ROOM: u8 = 200;
 
-/// One segment with its router, which is also the outside. Hosts are neighbours of it and of each other.
+/// Two segments with the router between them, which is also the outside. Hosts of a segment are neighbours
+/// of it and of each other.
 pub struct Underlay {
     netns: Netns,
     mtu: u32,
@@ -50,18 +58,24 @@ impl Underlay {
         let netns = Netns::anonymous()?;
         let mut links = Links::of(&netns)?;
         links.set_up("lo", true)?;
-        let mut messages = Messages::default();
-        link::create_bridge(&mut messages, &LAN.parse()?, mac(FIRST), mtu, 0);
-        links.send("make the segment", &messages)?;
-        links.set_up(LAN, true)?;
-        for (name, address, length) in [
-            (LAN, IpAddr::V4(ROUTER4), 24),
-            (LAN, IpAddr::V6(ROUTER6), 64),
-            ("lo", IpAddr::V4(OUTSIDE4), 32),
-            ("lo", IpAddr::V6(OUTSIDE6), 128),
-        ] {
-            links.add_address(name, net(address, length))?;
+        let forwards =
+            [Sysctl::global("net/ipv4/ip_forward"), Sysctl::global("net/ipv6/conf/all/forwarding")];
+        netns
+            .run(|| {
+                let mut writer = sysctl::Writer::default();
+                forwards.iter().try_for_each(|key| writer.write(key, "1"))
+            })?
+            .map_err(|source| Error::File { path: "/proc/sys/net".into(), source })?;
+        for ((lan, router4, router6), number) in SEGMENTS.into_iter().zip(0_u8..) {
+            let mut messages = Messages::default();
+            link::create_bridge(&mut messages, &lan.parse()?, mac(number, FIRST), mtu, 0);
+            links.send("make a segment", &messages)?;
+            links.set_up(lan, true)?;
+            links.add_address(lan, net(router4.into(), 24))?;
+            links.add_address(lan, net(router6.into(), 64))?;
         }
+        links.add_address("lo", net(OUTSIDE4.into(), 32))?;
+        links.add_address("lo", net(OUTSIDE6.into(), 128))?;
         Ok(Underlay { netns, mtu, hosts: AtomicU8::new(0) })
     }
 
@@ -99,8 +113,22 @@ impl Underlay {
         Links::of(&self.netns)?.set_route(destination, LAN, Some(gateway))
     }
 
-    /// Plugs a namespace in, its end called `uplink`, with addresses and default routes.
-    pub(crate) fn plug(&self, into: &Netns, uplink: &IfName) -> Result<Place, Error> {
+    /// The router's port to which this host's uplink leads.
+    pub(crate) fn port(number: u8) -> String {
+        format!("host{number}")
+    }
+
+    /// Cuts the wire of a host, or mends it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn connect(&self, host: &Host, connected: bool) -> Result<(), Error> {
+        Links::of(&self.netns)?.set_up(&Underlay::port(host.number()), connected)
+    }
+
+    /// Plugs a namespace into a segment, its end called `uplink`, with addresses and default routes.
+    pub(crate) fn plug(&self, segment: usize, into: &Netns, uplink: &IfName) -> Result<Place, Error> {
+        let (lan, router4, router6) = SEGMENTS[segment % SEGMENTS.len()];
         let number = self.hosts.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if number > ROOM {
             return Err(Error::Full(ROOM));
@@ -108,18 +136,18 @@ impl Underlay {
         let last = FIRST + number;
         let place = Place {
             number,
-            mac: mac(last),
+            mac: mac(0, last),
             addresses: [
-                net(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), 24),
-                net(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, last.into())), 64),
+                net(Ipv4Addr::from(u32::from(router4) - 1 + u32::from(last)).into(), 24),
+                net(Ipv6Addr::from(u128::from(router6) - 1 + u128::from(last)).into(), 64),
             ],
         };
         let mut links = Links::of(&self.netns)?;
-        let port: IfName = format!("host{number}").parse()?;
+        let port: IfName = Underlay::port(number).parse()?;
         let pair = link::Pair {
             host: &port,
-            host_mac: Mac([0x02, 0x6c, 0x61, 0x62, 1, last]),
-            master: Some(links.link(LAN)?.index),
+            host_mac: Mac([0x02, 0x6c, 0x61, 0x62, 0x10, last]),
+            master: Some(links.link(lan)?.index),
             inner: uplink,
             inner_mac: place.mac,
             group: 0,
@@ -138,8 +166,8 @@ impl Underlay {
             inside.add_address(uplink.as_str(), address)?;
         }
         for (any, router) in [
-            (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(ROUTER4)),
-            (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(ROUTER6)),
+            (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(router4)),
+            (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(router6)),
         ] {
             inside.set_route(net(any, 0), uplink.as_str(), Some(router))?;
         }
@@ -151,6 +179,6 @@ fn net(address: IpAddr, length: u8) -> IpNet {
     IpNet::new(address, length).expect("the lengths in this file are valid ones")
 }
 
-fn mac(last: u8) -> Mac {
-    Mac([0x02, 0x6c, 0x61, 0x62, 0, last])
+fn mac(segment: u8, last: u8) -> Mac {
+    Mac([0x02, 0x6c, 0x61, 0x62, segment, last])
 }

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod attach;
 pub mod bandwidth;
+pub mod explain;
 pub mod network;
 pub mod overlay;
 pub mod peer;

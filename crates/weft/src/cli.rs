@@ -64,6 +64,8 @@ enum Command {
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
     Diff,
+    /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
+    Explain(command::explain::Args),
     /// Show what this host's kernel should hold
     Plan,
     /// List everything on this host that is weft's
@@ -129,6 +131,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Delete(args) => command::delete::run(session, args)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
+        Command::Explain(args) => return command::explain::run(session, args),
         Command::Plan => command::plan::run(session)?,
         Command::Inventory(args) => command::inventory::run(session, &args)?,
         Command::Install(args) => command::install::run(session, &args)?,

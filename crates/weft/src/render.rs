@@ -1,5 +1,6 @@
 //! The agent's answers as text for people.
 
+mod peer;
 mod status;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use crate::cli::Session;
 use crate::output::{Output, entry};
 use crate::table::Table;
 
+pub(crate) use peer::{explanation, peers};
 pub(crate) use status::{members, status, workloads};
 
 mod bandwidth;

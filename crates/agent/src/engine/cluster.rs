@@ -46,7 +46,7 @@ impl Engine {
                 self.replan();
             }
             Err(error) => {
-                tracing::warn!(%error, "the record of the cluster makes no sense and is left alone")
+                tracing::warn!(%error, "the record of the cluster makes no sense and is left alone");
             }
         }
     }
@@ -111,6 +111,18 @@ impl Engine {
         changed
     }
 
+    /// Takes note of what the uplink carries now: it may have changed under running workloads.
+    pub(crate) fn measure(&mut self) {
+        let Some(uplink) = self.here.uplink.clone() else { return };
+        let Ok(Some(link)) = self.kernel.link(&uplink) else { return };
+        let own = self.world.nodes.get_mut(&self.here.name).filter(|own| own.mtu != link.mtu);
+        if let Some(own) = own {
+            tracing::info!(link = %uplink, mtu = link.mtu, before = own.mtu, "the uplink carries another size now");
+            own.mtu = link.mtu;
+            self.replan();
+        }
+    }
+
     fn follow_others(&mut self, cluster: &Cluster) {
         let own = self.world.nodes.remove(&self.here.name);
         self.world.nodes = cluster.nodes.clone();
@@ -148,7 +160,7 @@ impl Engine {
             };
             match (problem, known) {
                 (Some(problem), _) => {
-                    strange.push(format!("network '{name}' of the cluster cannot be here: {problem}"))
+                    strange.push(format!("network '{name}' of the cluster cannot be here: {problem}"));
                 }
                 (None, known) => {
                     let id = known.map(|k| k.id);

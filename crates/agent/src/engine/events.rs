@@ -1,12 +1,15 @@
 //! Which kernel events call for a repair. Deletions of our own making do not: what we delete has left
 //! the plan before.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use weft_kernel::State;
 use weft_kernel::netns::{index_of, name_of};
 use weft_kernel::rtnl::link;
 use weft_kernel::state::Link;
-use weft_model::{IfName, Mode, Phase};
-use weft_plan::{BandwidthPlan, NetworkPlan, WorkloadPlan};
+use weft_model::{IfName, Mac, Mode, Phase};
+use weft_plan::{BandwidthPlan, NetworkPlan, Path, Reach, WorkloadPlan};
 
 use super::Engine;
 use crate::watch::Event;
@@ -22,6 +25,10 @@ impl Engine {
             Event::Rules => true,
             Event::ForwardingOff(true) => self.plan.forward_ipv4,
             Event::ForwardingOff(false) => self.plan.forward_ipv6,
+            Event::Link(name) if self.here.uplink.as_ref() == Some(name) => {
+                let carried = self.world.nodes.get(&self.here.name).map(|own| own.mtu);
+                matches!(self.kernel.link(name), Ok(Some(link)) if Some(link.mtu) != carried)
+            }
             Event::Link(name) => {
                 let Some(wanted) = self.wanted_link(name) else { return false };
                 // The event may be older than what was done since: only the link itself knows.
@@ -36,14 +43,21 @@ impl Engine {
                 // Of whatever protocol: a route that somebody sets to a workload takes the place of ours.
                 let to = route.destination;
                 let is_host = to.prefix_len() == to.max_prefix_len();
-                is_host
-                    && self.plan.workloads.values().any(|w| w.addresses.iter().any(|a| a.addr() == to.addr()))
+                self.reach_to(to).is_some()
+                    || is_host
+                        && self
+                            .plan
+                            .workloads
+                            .values()
+                            .any(|w| w.addresses.iter().any(|a| a.addr() == to.addr()))
             }
             Event::NeighbourSet(set, permanent) => {
                 let Some(name) = name(set.index) else { return false };
                 let wire = self.wire(&name).filter(|w| w.mode == Mode::Routed);
-                let wanted =
-                    wire.filter(|w| w.addresses.iter().any(|a| a.addr() == set.address)).map(|w| w.mac);
+                let wanted = wire
+                    .filter(|w| w.addresses.iter().any(|a| a.addr() == set.address))
+                    .map(|w| w.mac)
+                    .or_else(|| self.behind(&name, set.address));
                 match wanted {
                     Some(mac) => !permanent || set.mac != Some(mac),
                     None => *permanent && (self.wire(&name).is_some() || self.device(&name).is_some()),
@@ -59,6 +73,13 @@ impl Engine {
                 let at = |w: &WorkloadPlan| index_of(w.host_end.as_str()) == Some(gone.index);
                 let holds = |w: &&WorkloadPlan| w.addresses.iter().any(|a| a.addr() == gone.address);
                 self.plan.workloads.values().find(holds).is_some_and(at)
+                    || name(gone.index).is_some_and(|name| self.behind(&name, gone.address).is_some())
+            }
+            Event::Forwarding(entry, gone) => {
+                let Some(name) = name(entry.index) else { return false };
+                let wanted = self.forwarded(&name, entry.mac);
+                let tunnel = self.plan.networks.values().any(|n| n.tunnels.iter().any(|t| t.device == name));
+                if *gone { wanted.is_some() } else { tunnel && wanted != Some(entry.to) }
             }
             Event::AddressGone(gone) => self
                 .plan
@@ -81,6 +102,27 @@ impl Engine {
             (None, None) => return None,
         }
         state.links.remove(name)
+    }
+
+    /// The way whose route is to exactly these addresses.
+    fn reach_to(&self, to: IpNet) -> Option<&Reach> {
+        let mut all = self.plan.peers.values().flat_map(|p| &p.reaches);
+        all.find(|r| r.blocks.contains(&to) && !matches!(r.path, Path::Router | Path::Nowhere { .. }))
+    }
+
+    /// The Ethernet address of the host behind a tunnel's next hop.
+    fn behind(&self, tunnel: &IfName, hop: IpAddr) -> Option<Mac> {
+        let leads = |r: &Reach| matches!(&r.path, Path::Vxlan { device, next_hop, .. } if device == tunnel && *next_hop == hop);
+        self.plan.peers.values().find(|p| p.reaches.iter().any(leads)).map(|p| p.mac)
+    }
+
+    /// Where a tunnel sends what is for an Ethernet address.
+    fn forwarded(&self, tunnel: &IfName, mac: Mac) -> Option<IpAddr> {
+        let to = |r: &Reach| match &r.path {
+            Path::Vxlan { device, remote, .. } if device == tunnel => Some(*remote),
+            _ => None,
+        };
+        self.plan.peers.values().filter(|p| p.mac == mac).find_map(|p| p.reaches.iter().find_map(to))
     }
 
     fn wire(&self, name: &IfName) -> Option<&WorkloadPlan> {

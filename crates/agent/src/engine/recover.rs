@@ -65,6 +65,7 @@ impl Engine {
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
+            heard: BTreeMap::new(),
             strange: Vec::new(),
             cluster_record: config.state_dir.join("cluster.json"),
             unwritten_cluster: None,

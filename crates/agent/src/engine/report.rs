@@ -25,6 +25,7 @@ impl Engine {
             dataplane: "nft".to_owned(),
             networks: networks.iter().map(|n| self.network_status(n)).collect(),
             workloads: self.world.workloads.values().map(workload_status).collect(),
+            peers: self.peers(),
             refused: self.refused(),
             health: self.findings(),
             store: self.store_state.clone(),

@@ -13,6 +13,7 @@ pub(crate) fn status(output: Output, status: &Status) -> String {
         node(output, status),
         store(output, status),
         networks(output, &status.networks),
+        super::peers(output, &status.peers),
         workloads(output, status.workloads.iter()),
         refused(output, &status.refused),
         health(output, &status.health),

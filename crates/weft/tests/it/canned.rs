@@ -172,6 +172,7 @@ pub(crate) fn status() -> Status {
             pod: None,
             bandwidth: "100M/-".parse().unwrap(),
         }],
+        peers: Vec::new(),
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),
         store: None,
