@@ -296,3 +296,44 @@ fn a_store_of_three_outlives_one() -> Result<()> {
     }
     Ok(())
 }
+
+/// A new authority, new certificates for every host, the old ones worth nothing; nobody is cut off meanwhile.
+#[test]
+fn keys_rotate() -> Result<()> {
+    let ground = Ground::new(2)?;
+    let line = ground.invitation(0, "init")?;
+    ground.weft(1, &line)?;
+    (0..2).try_for_each(|n| ground.ready(n))?;
+    let addresses = [ground.attach(0, "one")?, ground.attach(1, "two")?].concat();
+    ground.hosts[1].sh("mkdir /run/old; cp /var/lib/weft/cluster/*.pem /var/lib/weft/cluster/*.key /run/old")?;
+
+    let said = ground.weft(0, "init --rotate")?;
+    let line = said.lines().find_map(|l| l.trim().strip_prefix("host2:")).with_context(|| said.clone())?;
+    ground.weft(1, line.trim().trim_start_matches("weft "))?;
+    ground.weft(0, "init --rotate --finish")?;
+    (0..2).try_for_each(|n| ground.ready(n))?;
+    ground.reach(&[(0, "one"), (1, "two")], &addresses)?;
+    // Everybody still hears of what is declared.
+    wait::until("a network after the rotation", SOON, || {
+        ground.weft(1, "network create app --subnet 10.200.0.0/16")
+    })?;
+    wait::until("the network on the first host", SOON, || {
+        ensure!(ground.weft(0, "network ls")?.contains("10.200.0.0/16"), "not there");
+        Ok(())
+    })?;
+    // What the old authority signed opens nothing, and what it vouches for is not believed.
+    let with = |folder: &str, ca: &str| {
+        ground.hosts[1].sh(&format!(
+            "ETCDCTL_API=3 etcdctl --endpoints=192.0.2.11:2379 --cacert={ca} --cert={folder}/node.pem \
+             --key={folder}/node.key --command-timeout=5s get --prefix /weft/nodes/"
+        ))
+    };
+    let now = "/var/lib/weft/cluster";
+    wait::until("the new certificates to open the store", SOON, || with(now, &format!("{now}/ca.pem")))?;
+    wait::until("the old ones to be refused", SOON, || {
+        ensure!(with("/run/old", &format!("{now}/ca.pem")).is_err(), "the old certificate is let in");
+        Ok(())
+    })?;
+    ensure!(with(now, "/run/old/ca.pem").is_err(), "the old authority vouches for the store");
+    Ok(())
+}

@@ -150,7 +150,7 @@ fn only_who_has_a_certificate_is_let_in() -> Result<()> {
     etcd.start()?;
     let address = format!("etcd://{}", etcd.endpoint());
     let with = |authority: &Authority, ca: &Authority, tag: &str| -> Result<Credentials> {
-        let (key, request) = weft_store::cluster::authority::request("host1")?;
+        let (key, request) = cluster::authority::request("host1")?;
         Ok(Credentials {
             ca: Some(file(&format!("{tag}-ca.pem"), &ca.pair().cert)?),
             cert: Some(file(&format!("{tag}.pem"), &authority.client(&request, "host1")?)?),

@@ -161,7 +161,9 @@ impl Host for Sim {
     fn summaries(&mut self) -> BTreeMap<AttachmentId, Summary> {
         let of = |held: &Vec<IpNet>| Summary {
             addresses: held.iter().map(IpNet::addr).collect(),
+            namespace: None,
             labels: BTreeMap::new(),
+            named_ports: BTreeMap::new(),
             pod: None,
         };
         self.now.workloads.iter().map(|(id, held)| (id.clone(), of(held))).collect()

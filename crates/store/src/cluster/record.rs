@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use weft_model::{Network, NodeName, PodIdentity};
+use weft_model::policy::NamedPorts;
+use weft_model::{Labels, NamespaceName, Network, NodeName, PodIdentity};
 
 /// Which life of which host: two hosts of one name, or a host before and after it was set up anew, differ in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,9 +68,15 @@ pub struct NetworkHistory {
 pub struct Summary {
     /// Its addresses, without prefix.
     pub addresses: Vec<std::net::IpAddr>,
+    /// The namespace that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<NamespaceName>,
     /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
+    /// The names of its ports.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named_ports: NamedPorts,
     /// Who it is to Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodIdentity>,
@@ -81,7 +88,9 @@ impl Summary {
     pub fn of(workload: &weft_model::Workload) -> Summary {
         Summary {
             addresses: workload.addresses.iter().map(IpNet::addr).collect(),
+            namespace: workload.profile.namespace.clone(),
             labels: workload.profile.labels.clone(),
+            named_ports: workload.profile.named_ports.clone(),
             pod: workload.pod.clone(),
         }
     }
