@@ -34,7 +34,7 @@ impl Ground {
     /// One more host at 192.0.2.(10+n), called `name`.
     fn add(&mut self, n: u8, name: &str) -> Result<()> {
         let host = Host::new()?;
-        host.sandbox().write("/etc/weft/config.toml", format!("node = {name:?}\nlease = 5\n"))?;
+        host.sandbox().write("/etc/weft/config.toml", format!("node = {name:?}\nlease = 8\n"))?;
         let root = host.sandbox().path("/");
         let pid = root.iter().nth(2).and_then(|p| p.to_str()).context("no process")?.to_owned();
         let port = format!("port{n}");
@@ -150,7 +150,7 @@ fn three_hosts_are_one_network_after_four_commands() -> Result<()> {
     let twice = ground.weft(3, &fresh).unwrap_err().to_string();
     ensure!(twice.contains("'host2' already"), "a name used twice: {twice}");
     // Silent guests keep nobody from joining, and nobody from asking.
-    ground.hosts[3].sandbox().write("/etc/weft/config.toml", "node = \"host4\"\nlease = 5\n")?;
+    ground.hosts[3].sandbox().write("/etc/weft/config.toml", "node = \"host4\"\nlease = 8\n")?;
     let netns = ground.hosts[3].sandbox().netns()?;
     let silent = netns.run(|| {
         (0..100).filter_map(|_| std::net::TcpStream::connect("192.0.2.11:2378").ok()).collect::<Vec<_>>()
@@ -305,7 +305,8 @@ fn keys_rotate() -> Result<()> {
     ground.weft(1, &line)?;
     (0..2).try_for_each(|n| ground.ready(n))?;
     let addresses = [ground.attach(0, "one")?, ground.attach(1, "two")?].concat();
-    ground.hosts[1].sh("mkdir /run/old; cp /var/lib/weft/cluster/*.pem /var/lib/weft/cluster/*.key /run/old")?;
+    ground.hosts[1]
+        .sh("mkdir /run/old; cp /var/lib/weft/cluster/*.pem /var/lib/weft/cluster/*.key /run/old")?;
 
     let said = ground.weft(0, "init --rotate")?;
     let line = said.lines().find_map(|l| l.trim().strip_prefix("host2:")).with_context(|| said.clone())?;

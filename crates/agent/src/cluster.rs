@@ -31,14 +31,15 @@ use weft_store::cluster::{ClusterError, Etcd, Fact};
 pub(crate) use claims::Need;
 pub(crate) use member::Unreadable;
 use member::{Member, Times};
+pub(crate) use publish::Elsewhere;
 
 use crate::agent::Agent;
 use crate::{Config, clock};
 
 /// How often a host that belongs to no cluster looks whether it does now.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two attempts to reach the store: the first pause, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Between two attempts to reach the store: the first pause, and the longest; well within a lease.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
 /// How long whoever gave an order waits for what becomes of it.
 const PATIENCE: Duration = Duration::from_secs(15);
 

@@ -25,6 +25,8 @@ const LOOK: u64 = 2;
 pub(crate) trait Host {
     /// What it is, for the others; without blocks.
     fn node(&mut self) -> Node;
+    /// The hosts that it knows of, from before.
+    fn known(&mut self) -> BTreeSet<NodeName>;
     /// What its networks need of blocks, at second `now`.
     fn needs(&mut self, now: u64) -> Vec<Need>;
     /// Takes over what all share. `unreadable` is there and makes no sense: of it the host keeps what it had.
@@ -72,6 +74,9 @@ pub(crate) struct Member {
     /// The commit of the present sign of life.
     pub(super) fence: Option<Revision>,
     looked: Option<u64>,
+    /// Hosts that ran before the store was heard again, and until when they are believed to, in seconds: they
+    /// may come back to it a moment later than this one did.
+    before: (BTreeSet<NodeName>, u64),
     /// Blocks that are given up here and may still bear this host's name there, with the commit that gave it.
     pub(super) leaving: BTreeMap<(NetworkName, IpNet), Revision>,
     /// Since when a block could be given back, in seconds.
@@ -100,12 +105,19 @@ impl Member {
             lease: None,
             fence: None,
             looked: None,
+            before: (BTreeSet::new(), 0),
             leaving: BTreeMap::new(),
             idle: BTreeMap::new(),
             skip: 0,
             problems: Vec::new(),
             exhausted: BTreeMap::new(),
         }
+    }
+
+    /// Begins with a fresh snapshot at second `now`.
+    pub(crate) fn begin(&mut self, host: &mut impl Host, now: u64) {
+        self.before = (host.known(), now + self.times.lease.as_secs());
+        self.tell(host);
     }
 
     /// What cannot be done, for people.
@@ -120,6 +132,10 @@ impl Member {
     /// Makes what can be made now. `now` is in seconds of a clock that never goes back.
     pub(crate) fn step(&mut self, host: &mut impl Host, now: u64) -> Result<(), ClusterError> {
         self.problems.clear();
+        if now >= self.before.1 && !self.before.0.is_empty() {
+            self.before.0.clear();
+            self.tell(host);
+        }
         if !self.is_alive(host, now)? {
             return Ok(());
         }
@@ -145,6 +161,11 @@ impl Member {
     fn cluster(&self, host: &mut impl Host) -> Cluster {
         let view = self.mirror.view();
         let mut nodes = view.nodes_with_blocks();
+        for name in &self.before.0 {
+            if let Some(node) = view.nodes.get(name).filter(|_| !nodes.contains_key(name)) {
+                nodes.insert(name.clone(), Node { blocks: view.blocks_of(name), ..node.clone() });
+            }
+        }
         // This host runs, whatever the store thinks of its lease.
         let known = view.nodes.get(&self.name).filter(|n| n.incarnation == self.incarnation.0);
         let mut own = known.cloned().unwrap_or_else(|| self.record(host));

@@ -1,12 +1,13 @@
 //! One session with the store: list, watch, do this host's part; until the connection breaks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use weft_model::api::{Error, StoreState};
-use weft_model::{AttachmentId, Cluster, Network, NetworkName, Node};
+use weft_model::{AttachmentId, Cluster, Network, NetworkName, Node, NodeName};
 use weft_store::cluster::{ClusterError, Fact, Summary, Watch};
 
 use super::claims::Need;
@@ -36,6 +37,10 @@ struct Engine<'a>(&'a Agent);
 impl Host for Engine<'_> {
     fn node(&mut self) -> Node {
         self.0.engine().own_record()
+    }
+
+    fn known(&mut self) -> BTreeSet<NodeName> {
+        self.0.engine().known_hosts()
     }
 
     fn needs(&mut self, now: u64) -> Vec<Need> {
@@ -87,9 +92,10 @@ pub(super) fn run(
         let watch = member.store.watch(member.mirror.revision())?;
         let _stop = listen(agent, watch, number)?;
         let mut host = Engine(agent);
-        member.tell(&mut host);
+        member.begin(&mut host, now());
         member.step(&mut host, now())?;
         member.tell(&mut host);
+        agent.engine().replace_remote(member.all_elsewhere());
         upkeep(&member.mirror.view().trust);
         let mut kept = Instant::now();
         was_in_sync = true;
@@ -107,6 +113,10 @@ pub(super) fn run(
             if news.iter().any(|fact| fact.key == "trust") || kept.elapsed() > UPKEEP {
                 upkeep(&member.mirror.view().trust);
                 kept = Instant::now();
+            }
+            let elsewhere = member.elsewhere(&news);
+            if !elsewhere.is_empty() {
+                agent.engine().adopt_remote(elsewhere);
             }
             member.step(&mut host, now())?;
             orders = execute(member, &mut host, orders)?;

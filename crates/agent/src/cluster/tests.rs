@@ -112,6 +112,10 @@ impl Host for Sim {
         Node { mac: Mac::from_seed(3), ..Node::alone(1500) }
     }
 
+    fn known(&mut self) -> BTreeSet<NodeName> {
+        self.nodes.clone()
+    }
+
     fn needs(&mut self, now: u64) -> Vec<Need> {
         let mut needs = Vec::new();
         for addresses in self.addresses.values_mut() {
@@ -219,6 +223,7 @@ impl Ground {
             _ => {
                 let Ok(snapshot) = self.store.snapshot() else { return };
                 machine.member.mirror.replace(snapshot).unwrap();
+                machine.member.begin(&mut machine.sim, self.seconds);
                 machine.watch = self.store.watch(machine.member.mirror.revision()).ok();
             }
         }
@@ -441,6 +446,31 @@ fn a_host_that_comes_back_has_its_blocks() {
     ground.settle();
     assert_eq!(ground.machines[1].sim.now.blocks, before);
     assert!(ground.machines[0].sim.nodes.contains(&"host1".parse().unwrap()));
+}
+
+/// The store was away, and its leases ended with it: hosts that come back to it a moment later than this one
+/// are not taken for gone.
+#[test]
+fn hosts_that_come_back_late_to_the_store_are_not_given_up() {
+    let mut ground = Ground::new("10.0.0.0/24", 3);
+    ground.settle();
+    let all = ground.machines[0].sim.nodes.clone();
+    assert_eq!(all.len(), 3);
+    ground.pass(100);
+    ground.machines[0].watch = None;
+    ground.hear(0);
+    ground.step(0);
+    assert_eq!(ground.machines[0].sim.nodes, all, "given up although nobody had the time to come back");
+    // One comes back, one does not.
+    ground.hear(1);
+    ground.step(1);
+    ground.pass(20);
+    for n in [0, 1, 0] {
+        ground.hear(n);
+        ground.step(n);
+    }
+    let left: Vec<String> = ground.machines[0].sim.nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(left, ["host0", "host1"]);
 }
 
 #[test]

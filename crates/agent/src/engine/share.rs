@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
 use weft_model::api::{NetworkSpec, StoreState};
-use weft_model::{AttachmentId, Cluster, Mode, Network, NetworkName, Node};
+use weft_model::{AttachmentId, Cluster, Mode, Network, NetworkName, Node, NodeName, Remote, RemoteName};
 use weft_plan::address::block;
 use weft_store::Write;
 use weft_store::cluster::Summary;
 
 use super::Engine;
-use crate::cluster::{Need, Unreadable};
+use crate::cluster::{Elsewhere, Need, Unreadable};
 use crate::{chain, host};
 
 impl Engine {
@@ -63,6 +63,42 @@ impl Engine {
         }
         self.asked.clear();
         needs
+    }
+
+    /// Takes over what workloads of other hosts are now.
+    pub(crate) fn adopt_remote(&mut self, changes: Vec<Elsewhere>) {
+        for (name, now) in changes {
+            match now {
+                Some(remote) => drop(self.world.remote.insert(name, remote)),
+                None => drop(self.world.remote.remove(&name)),
+            }
+        }
+        self.judge_anew();
+    }
+
+    /// Takes over all workloads of other hosts.
+    pub(crate) fn replace_remote(&mut self, all: BTreeMap<RemoteName, Remote>) {
+        if self.world.remote != all {
+            self.world.remote = all;
+            self.judge_anew();
+        }
+    }
+
+    /// Only what people declared looks at workloads of other hosts.
+    fn judge_anew(&mut self) {
+        if self.world.declared == weft_model::Declared::default() {
+            return;
+        }
+        let before = self.plan.clone();
+        self.replan();
+        if self.plan != before {
+            self.sync();
+        }
+    }
+
+    /// The hosts that are known of now.
+    pub(crate) fn known_hosts(&self) -> BTreeSet<NodeName> {
+        self.world.nodes.keys().cloned().collect()
     }
 
     /// Remembers addresses that somebody asked for by name, until the next claims.

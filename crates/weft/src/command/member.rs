@@ -29,7 +29,8 @@ pub(crate) fn run(_: &Session, args: &Args) -> anyhow::Result<()> {
         );
     }
     // For `weft leave`, where no systemd knows it.
-    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(&config.run_dir)?;
+    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+        .create(&config.run_dir)?;
     let pid = service::pid_file(&config);
     Files::write(&pid, &std::process::id().to_string())?;
     let door = Door::new(&files)?;
