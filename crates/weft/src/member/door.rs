@@ -26,6 +26,8 @@ use super::{DOOR, PEERS};
 const GUESTS: usize = 16;
 /// How long one may take for all it has to say.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a member that was added a moment ago may take to count.
+const SETTLED: Duration = Duration::from_secs(15);
 /// How many wrong tokens per minute are looked at; more are refused unseen.
 const WRONG: usize = 20;
 
@@ -197,7 +199,17 @@ fn announce(store: &Etcd, name: &NodeName, address: std::net::IpAddr) -> Result<
     let url = peer_url(address);
     let mut members = store.members()?;
     if !members.iter().any(|m| m.peer_urls.contains(&url)) {
-        members = store.add_member(&url)?.1;
+        let begun = Instant::now();
+        members = loop {
+            match store.add_member(&url) {
+                Ok((_, members)) => break members,
+                // etcd takes no further member before the last one has run for some seconds.
+                Err(error) if error.to_string().contains("unhealthy") && begun.elapsed() < SETTLED => {
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
     }
     let named = |m: &weft_store::cluster::etcd::message::Member| {
         let name = if m.peer_urls.contains(&url) { name.to_string() } else { m.name.clone() };
