@@ -57,9 +57,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = read(folder.path());
         assert_eq!(read(folder.path()), first, "a restarted agent is the same");
-        write(&folder.path().join(FILE), &Identity { boot: "before".into(), ..first.clone() }).unwrap();
+        let (life, mac) = (first.incarnation, first.mac);
+        write(&folder.path().join(FILE), &Identity { boot: "before".into(), ..first }).unwrap();
         let second = read(folder.path());
-        assert_ne!(second.incarnation, first.incarnation, "another boot is another life");
-        assert_eq!(second.mac, first.mac);
+        assert_ne!(second.incarnation, life, "another boot is another life");
+        assert_eq!(second.mac, mac);
     }
 }

@@ -265,7 +265,7 @@ impl Member {
     fn register(&mut self, host: &mut impl Host, now: u64) -> Result<bool, ClusterError> {
         let (name, view) = (&self.name, self.mirror.view());
         if self.other().is_some() {
-            let at = view.nodes.get(name).map(|n| addresses(n)).unwrap_or_default();
+            let at = view.nodes.get(name).map(addresses).unwrap_or_default();
             let seconds = self.times.lease.as_secs();
             self.problems.push(format!(
                 "another host{at} runs under the name '{name}': this one does not take part. Give one of them \

@@ -303,7 +303,9 @@ fn live(seed: u64) {
         let n = dice.roll(ground.machines.len());
         let now = ground.seconds;
         match dice.roll(20) {
-            0..=5 => drop(ground.machines[n].sim.attach(dice.roll(40), now)),
+            0..=5 => {
+                ground.machines[n].sim.attach(dice.roll(40), now);
+            }
             6..=8 => ground.machines[n].sim.detach(dice.roll(40), now),
             9..=11 => ground.hear(n),
             12..=14 => ground.step(n),
@@ -312,7 +314,9 @@ fn live(seed: u64) {
             17 => {
                 ground.store.set_away(true);
                 ground.step(n);
-                (0..5).for_each(|c| drop(ground.machines[n].sim.attach(c, now)));
+                for c in 0..5 {
+                    ground.machines[n].sim.attach(c, now);
+                }
                 ground.store.set_away(false);
             }
             18 => ground.machines[n].sim.can_write = dice.roll(3) > 0,

@@ -119,7 +119,8 @@ impl View {
     /// The hosts that run, with their blocks.
     #[must_use]
     pub fn nodes_with_blocks(&self) -> BTreeMap<NodeName, Node> {
-        let mut blocks: BTreeMap<&NodeName, BTreeMap<NetworkName, Vec<(u32, IpNet)>>> = BTreeMap::new();
+        type Ordered = BTreeMap<NetworkName, Vec<(u32, IpNet)>>;
+        let mut blocks: BTreeMap<&NodeName, Ordered> = BTreeMap::new();
         for (network, of_network) in &self.blocks {
             for (block, record) in of_network {
                 if let Some(node) = &record.node {

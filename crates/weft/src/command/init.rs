@@ -168,6 +168,7 @@ fn with_store(
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 pub(crate) fn failure(error: weft_store::cluster::ClusterError) -> anyhow::Error {
     let hint = error.hint();
     Failure::new(error.to_string()).hint(hint).into()

@@ -36,8 +36,7 @@ pub(crate) fn run(_: &Session, args: &Args) -> anyhow::Result<()> {
     let door = Door::new(&files)?;
     let opened = std::thread::Builder::new().name("door".to_owned()).spawn(move || door.open());
     let opened = opened?;
-    let theirs = files.clone();
-    let served = std::thread::Builder::new().name("etcd".to_owned()).spawn(move || etcd::run(&theirs))?;
+    let served = std::thread::Builder::new().name("etcd".to_owned()).spawn(move || etcd::run(&files))?;
     // Either of them ends only when it cannot go on.
     loop {
         for thread in [opened.is_finished(), served.is_finished()] {

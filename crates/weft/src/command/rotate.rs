@@ -38,7 +38,7 @@ pub(crate) fn run(session: &Session, config: &Config, files: &Files, finish: boo
         trust(&store, &old)?;
         Files::write(&files.path("ca.pem"), &old)?;
         return session.output.show(
-            || entry("finished", &true),
+            || entry("finished", true),
             || "Only the new authority is trusted. Hosts without new certificates are shut out.\n".to_owned(),
         );
     }
