@@ -16,11 +16,11 @@ mod ports;
 mod record;
 mod recover;
 mod report;
+mod share;
 mod sync;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -30,8 +30,8 @@ use weft_kernel::linux::Survey;
 use weft_kernel::loopback::Place;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
-use weft_model::api::{Error, ErrorKind};
-use weft_model::{AttachmentId, Cluster, Here, IfName, NetworkName, NodeName, Workload, World};
+use weft_model::api::{Error, ErrorKind, StoreState};
+use weft_model::{AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
 use weft_plan::policy::Numbering;
@@ -40,6 +40,7 @@ use weft_store::Embedded;
 use crate::fault;
 use crate::flows::Denials;
 use crate::probe::Sample;
+use crate::random;
 use crate::reaper::Retired;
 
 pub use recover::StartError;
@@ -82,10 +83,28 @@ pub(crate) struct Engine {
     heard: BTreeMap<NodeName, Sample>,
     /// What of the cluster's records cannot be used, for the same.
     strange: Vec<String>,
-    /// Where the cluster as it was last heard of is kept until the next reboot.
+    /// Where the cluster as it was last heard of is kept.
     cluster_record: std::path::PathBuf,
     /// What is to be written there.
     unwritten_cluster: Option<Cluster>,
+    /// How it is with the store that hosts share.
+    store_state: Option<StoreState>,
+    /// What is wrong with this host's part in it, for `weft status`.
+    store_problems: Vec<String>,
+    /// What is doubtful about this host's own addresses, for the same.
+    own_problem: Option<String>,
+    /// The addresses on the underlay that the configuration names.
+    underlay: Vec<IpAddr>,
+    /// The zone that the configuration names.
+    zone: Option<String>,
+    /// The Ethernet address of this host's ends of tunnels.
+    tunnel_mac: Mac,
+    /// Addresses that somebody asked for by name and whose blocks are not this host's.
+    asked: BTreeMap<NetworkName, BTreeSet<IpAddr>>,
+    /// The length of the blocks of networks that are declared here, if the configuration names one.
+    pub(crate) block: Option<u8>,
+    /// Whether a cluster without networks gets the usual one.
+    default_wanted: bool,
 }
 
 impl Engine {
@@ -171,11 +190,6 @@ impl Engine {
     pub(crate) fn ports(&self) -> [u32; 2] {
         self.kernel.ports()
     }
-}
-
-/// 64 bits that nobody can foresee: the standard library keys its hashers from the system's random source.
-fn random() -> u64 {
-    RandomState::new().hash_one(std::thread::current().id())
 }
 
 fn no_network(name: &NetworkName) -> Error {

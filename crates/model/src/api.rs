@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::AddressRange;
 use crate::bandwidth::Bandwidth;
 use crate::mac::Mac;
-use crate::name::{ContainerId, IfName, NetworkName};
+use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
@@ -24,7 +24,9 @@ use crate::workload::{AttachmentId, Owner, PodIdentity};
 
 pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};
-pub use self::status::{Explanation, Hop, Owned, PeerStatus, ReachStatus, Refused, Status, WorkloadStatus};
+pub use self::status::{
+    Explanation, Hop, Member, Owned, PeerStatus, ReachStatus, Refused, Status, StoreState, WorkloadStatus,
+};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -74,6 +76,13 @@ pub enum Request {
     },
     /// All networks. Reply: [`Reply::Networks`].
     NetworkList,
+    /// All hosts of the cluster. Reply: [`Reply::Nodes`].
+    NodeList,
+    /// Remove a host that is gone for ever. Reply: [`Reply::Done`].
+    NodeRemove {
+        /// Its name.
+        name: NodeName,
+    },
     /// The agent's view of this host. Reply: [`Reply::Status`].
     Status,
     /// What the agent would change in the kernel now. Reply: [`Reply::Diff`].
@@ -209,6 +218,8 @@ pub enum Reply {
     Network(Box<NetworkStatus>),
     /// All networks.
     Networks(Vec<NetworkStatus>),
+    /// All hosts of the cluster.
+    Nodes(Vec<Member>),
     /// The host's state.
     Status(Box<Status>),
     /// Outstanding changes as equivalent commands; empty when kernel and plan agree.

@@ -39,6 +39,18 @@ enum Command {
     /// Fetch, load, save, show and remove images
     #[command(subcommand)]
     Image(command::image::Command),
+    /// Begin a cluster on this host, or share a store that runs already
+    Init(command::init::Args),
+    /// Join a cluster
+    Join(command::join::Args),
+    /// Print an invitation for one more host
+    Token(command::token::Args),
+    /// Leave the cluster: this host stands alone again
+    Leave(command::leave::Args),
+    /// Show and remove the hosts of the cluster
+    Node(command::node::Command),
+    /// Run this host's share of the cluster's store; `weft init` and `weft join --member` start it
+    Member(command::member::Args),
     /// Show, set and clear limits of bandwidth, while workloads run
     #[command(subcommand)]
     Bandwidth(command::bandwidth::Command),
@@ -140,6 +152,12 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Network(command) => command::network::run(session, command)?,
         Command::Image(command) => command::image::run(session, command)?,
         Command::Info => command::info::run(session)?,
+        Command::Init(args) => command::init::run(session, args)?,
+        Command::Join(args) => command::join::run(session, &args)?,
+        Command::Token(args) => command::token::run(session, &args)?,
+        Command::Leave(args) => command::leave::run(session, &args)?,
+        Command::Node(command) => command::node::run(session, command)?,
+        Command::Member(args) => command::member::run(session, &args)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Apply(args) => command::apply::run(session, &args)?,
         Command::Get(args) => command::get::run(session, args)?,

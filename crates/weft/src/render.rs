@@ -14,7 +14,7 @@ use crate::output::{Output, entry};
 use crate::table::Table;
 
 pub(crate) use peer::{explanation, peers};
-pub(crate) use status::{status, workloads};
+pub(crate) use status::{members, status, workloads};
 
 mod bandwidth;
 mod doctor;

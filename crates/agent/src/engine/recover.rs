@@ -79,8 +79,17 @@ impl Engine {
             health: Vec::new(),
             heard: BTreeMap::new(),
             strange: Vec::new(),
-            cluster_record: config.run_dir.join("cluster.json"),
+            cluster_record: config.state_dir.join("cluster.json"),
             unwritten_cluster: None,
+            store_state: None,
+            store_problems: Vec::new(),
+            own_problem: None,
+            underlay: config.underlay.clone(),
+            zone: config.zone.clone(),
+            tunnel_mac: crate::cluster::identity::read(&config.state_dir).mac,
+            asked: BTreeMap::new(),
+            block: config.block,
+            default_wanted: config.default_network,
         };
         for (outlives_boot, condition) in [(true, &opened.declared), (false, &opened.attachments)] {
             match condition {

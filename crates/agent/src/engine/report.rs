@@ -27,14 +27,16 @@ impl Engine {
             workloads: self.world.workloads.values().map(workload_status).collect(),
             peers: self.peers(),
             refused: self.refused(),
-            health: [&self.health, &self.strange, &self.plan.policy.problems]
-                .into_iter()
-                .flatten()
-                .cloned()
-                .chain(self.ports_health())
-                .chain(self.records.health())
-                .collect(),
+            health: self.findings(),
+            store: self.store_state.clone(),
         }
+    }
+
+    /// What is wrong.
+    fn findings(&self) -> Vec<String> {
+        let lasting = [&self.health, &self.strange, &self.store_problems, &self.plan.policy.problems];
+        let lasting = lasting.into_iter().flatten().chain(&self.own_problem).cloned();
+        lasting.chain(self.ports_health()).chain(self.records.health()).collect()
     }
 
     /// All networks with their use.
@@ -43,7 +45,7 @@ impl Engine {
         self.world.networks.values().map(|n| self.network_status(n)).collect()
     }
 
-    pub(super) fn network_status(&self, network: &Network) -> NetworkStatus {
+    pub(crate) fn network_status(&self, network: &Network) -> NetworkStatus {
         let planned = self.plan.networks.get(&network.name);
         NetworkStatus {
             network: network.clone(),

@@ -41,6 +41,42 @@ pub struct Status {
     pub refused: Vec<Refused>,
     /// What is wrong, with what to do; empty when all is well.
     pub health: Vec<String>,
+    /// The store that hosts share, if this one is in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreState>,
+}
+
+/// How it is with the store that hosts share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreState {
+    /// Where it is.
+    pub address: String,
+    /// Whether this host knows all that is in it, and does its part.
+    pub in_sync: bool,
+    /// The last change that was heard of.
+    pub revision: u64,
+    /// How many hosts there are.
+    pub nodes: usize,
+    /// How many of them run.
+    pub alive: usize,
+}
+
+/// A host of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: NodeName,
+    /// Its addresses on the underlay.
+    pub addresses: Vec<IpNet>,
+    /// Whether its agent has said so lately.
+    pub alive: bool,
+    /// The agent's version, while it runs.
+    #[serde(default)]
+    pub version: String,
+    /// The blocks of addresses that it holds.
+    pub blocks: Vec<IpNet>,
+    /// How many workloads it has.
+    pub workloads: usize,
 }
 
 /// Another host in `weft status`.
