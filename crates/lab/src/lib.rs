@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Nothing here touches the namespace of whoever calls: all links live in namespaces without a name,
-//! which vanish with the values that hold them. Programs are executed for one purpose: to start agents.
+//! which vanish with the values that hold them; but a [`Site`], which a person plays with, stays until it is
+//! taken down. Programs are executed for one purpose: to start agents.
 
 mod agent;
 mod ask;
@@ -19,6 +20,7 @@ mod folder;
 mod host;
 mod links;
 mod namespace;
+mod site;
 pub mod traffic;
 mod underlay;
 
@@ -29,6 +31,7 @@ pub use folder::Folder;
 pub use host::Host;
 pub use links::Links;
 pub use namespace::Namespace;
+pub use site::{Site, Standing};
 pub use underlay::{OUTSIDE4, OUTSIDE6, ROUTER4, ROUTER6, Underlay};
 
 use std::hash::{BuildHasher, RandomState};

@@ -3,6 +3,8 @@
 //! One connection carries one request and its reply, each a JSON object on a line of its own.
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
+mod peer;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -16,6 +18,8 @@ use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
+
+pub use peer::{Explanation, Hop, PeerStatus, ReachStatus};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -297,72 +301,6 @@ pub struct Status {
     pub refused: Vec<Refused>,
     /// What is wrong, with what to do; empty when all is well.
     pub health: Vec<String>,
-}
-
-/// Another host in `weft status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerStatus {
-    /// Its name.
-    pub node: NodeName,
-    /// Where it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
-    /// Its addresses on the underlay.
-    pub addresses: Vec<IpAddr>,
-    /// The ways to its blocks.
-    pub reaches: Vec<ReachStatus>,
-    /// Seconds since it answered last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heard: Option<u64>,
-    /// What is wrong, with what to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-/// The way to a host's blocks of one network and family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReachStatus {
-    /// The network.
-    pub network: NetworkName,
-    /// `direct`, `vxlan`, `router` (as it is, by the host's own routes) or `nowhere`.
-    pub path: String,
-    /// The interface that it leads by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<IfName>,
-    /// Largest packet in bytes.
-    pub mtu: u32,
-    /// The blocks.
-    pub blocks: Vec<IpNet>,
-}
-
-/// The way of a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// From where: the address, and whose it is.
-    pub from: String,
-    /// To where.
-    pub to: String,
-    /// What happens to it, in order.
-    pub hops: Vec<Hop>,
-    /// Largest packet in bytes, as far as this host knows the way; 0 if it knows nothing of it.
-    pub mtu: u32,
-    /// Whether there is a way.
-    pub reached: bool,
-    /// Why there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
-/// One thing that happens to a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hop {
-    /// Where: a host or workload.
-    pub at: String,
-    /// What.
-    pub does: String,
-    /// Largest packet here, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
 }
 
 /// One workload in `weft status`.

@@ -16,7 +16,7 @@ pub(crate) struct Cli {
     /// Print a JSON document, an object with "api": 1, instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// The agent's socket [default: the configuration's, or else /run/weft/agent.sock]
+    /// The agent's socket [default: $WEFT_SOCKET, the configuration's, or else /run/weft/agent.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
@@ -45,6 +45,8 @@ enum Command {
     Diff,
     /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
     Explain(command::explain::Args),
+    /// Make several hosts on this machine, to see and to break
+    Lab(command::lab::Lab),
     /// Show what this host's kernel should hold
     Plan,
     /// List everything on this host that is weft's
@@ -101,6 +103,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),
+        Command::Lab(lab) => return command::lab::run(session, lab),
         Command::Plan => command::plan::run(session)?,
         Command::Inventory(args) => command::inventory::run(session, &args)?,
         Command::Install(args) => command::install::run(session, &args)?,

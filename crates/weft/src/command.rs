@@ -9,6 +9,7 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod install;
 pub(crate) mod inventory;
+pub(crate) mod lab;
 pub(crate) mod network;
 pub(crate) mod plan;
 pub(crate) mod status;
