@@ -9,6 +9,7 @@ mod collect;
 mod detach;
 mod events;
 mod network;
+mod object;
 mod peers;
 mod recover;
 mod report;

@@ -177,6 +177,9 @@ fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
         Request::Diff => engine.diff().map(Reply::Diff),
         Request::Inventory => engine.inventory().map(Reply::Inventory),
         Request::Explain { from, to } => engine.explain(&from, &to).map(|e| Reply::Explanation(Box::new(e))),
+        Request::Apply(request) => engine.apply_objects(request).map(Reply::Applied),
+        Request::Get(request) => engine.objects(&request).map(Reply::Objects),
+        Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
         Request::Plan => engine.plan_json().map(Reply::Plan),
     };
     result.unwrap_or_else(|error| {

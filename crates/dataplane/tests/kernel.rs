@@ -73,6 +73,7 @@ fn world(netns: &Netns) -> World {
         nodes: BTreeMap::from([(here().name, node)]),
         networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),
         workloads: workloads.into_iter().map(|w| (w.id.clone(), w)).collect(),
+        ..World::default()
     }
 }
 

@@ -3,6 +3,8 @@
 //! One connection carries one request and its reply, each a JSON object on a line of its own.
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
+mod error;
+mod object;
 mod peer;
 
 use std::net::IpAddr;
@@ -16,10 +18,13 @@ use crate::bandwidth::Bandwidth;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
+use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
 
-pub use peer::{Explanation, Hop, PeerStatus, ReachStatus};
+pub use self::error::{Error, ErrorKind};
+pub use self::object::{Apply, Get, Outcome};
+pub use self::peer::{Explanation, Hop, PeerStatus, ReachStatus};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -84,6 +89,12 @@ pub enum Request {
     },
     /// What this host's kernel should hold, as the agent computed it. Reply: [`Reply::Plan`].
     Plan,
+    /// Take objects in, all or none. Reply: [`Reply::Applied`].
+    Apply(Apply),
+    /// Objects of a kind. Reply: [`Reply::Objects`].
+    Get(Get),
+    /// Forget objects; absence is success. Reply: [`Reply::Applied`].
+    Delete(Vec<ObjectId>),
 }
 
 /// A wish for an interface.
@@ -202,6 +213,10 @@ pub enum Reply {
     Inventory(Vec<Owned>),
     /// The plan, as a JSON document in text.
     Plan(String),
+    /// What became of the objects, in the order of the request.
+    Applied(Vec<(ObjectId, Outcome)>),
+    /// Objects.
+    Objects(Vec<Object>),
     /// The way of a packet.
     Explanation(Box<Explanation>),
     /// It failed.
@@ -344,51 +359,4 @@ pub struct Owned {
     pub kind: String,
     /// The object, as the command that lists it would show it.
     pub object: String,
-}
-
-/// Kinds of failure; a client decides by them, people read the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorKind {
-    /// The request makes no sense, or asks for what is not allowed.
-    Invalid,
-    /// The named thing does not exist.
-    NotFound,
-    /// The named thing exists already, or is in use.
-    Exists,
-    /// No address is left.
-    Exhausted,
-    /// It may work later.
-    TryAgain,
-    /// The kernel refused.
-    Kernel,
-    /// The agent's own state could not be read or written.
-    Storage,
-}
-
-/// A failure: what failed, on what, why, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What kind of failure.
-    pub kind: ErrorKind,
-    /// What failed, on what, why: one line.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl Error {
-    /// A failure without advice.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), hint: None }
-    }
-
-    /// Adds what to do about it.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = Some(hint.into());
-        self
-    }
 }

@@ -58,6 +58,7 @@ struct Rule {
     allowed: &'static str,
     first: fn(char) -> bool,
     rest: fn(char) -> bool,
+    last: fn(char) -> bool,
 }
 
 impl Rule {
@@ -69,7 +70,11 @@ impl Rule {
         if value.len() > self.limit {
             return Err(InvalidName::TooLong { kind, length: value.len(), limit: self.limit });
         }
-        let bad = |(at, c): &(usize, char)| !(if *at == 0 { self.first } else { self.rest })(*c);
+        let end = value.len();
+        let bad = |(at, c): &(usize, char)| {
+            let inner = if *at == 0 { self.first } else { self.rest };
+            !inner(*c) || (at + c.len_utf8() == end && !(self.last)(*c))
+        };
         match value.char_indices().find(bad) {
             None => Ok(()),
             Some((at, found)) => Err(InvalidName::Character {
@@ -87,12 +92,41 @@ fn lower_or_digit(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
+fn any(_: char) -> bool {
+    true
+}
+
+const NAMESPACE: Rule = Rule {
+    kind: "namespace name",
+    limit: 63,
+    allowed: "[a-z0-9] at both ends, [a-z0-9-] between",
+    first: lower_or_digit,
+    rest: |c| lower_or_digit(c) || c == '-',
+    last: lower_or_digit,
+};
+const OBJECT: Rule = Rule {
+    kind: "object name",
+    limit: 253,
+    allowed: "[a-z0-9] at both ends, [a-z0-9.-] between",
+    first: lower_or_digit,
+    rest: |c| lower_or_digit(c) || matches!(c, '.' | '-'),
+    last: lower_or_digit,
+};
+const PORT: Rule = Rule {
+    kind: "port name",
+    limit: 15,
+    allowed: "[a-z0-9] at both ends, [a-z0-9-] between",
+    first: lower_or_digit,
+    rest: |c| lower_or_digit(c) || c == '-',
+    last: lower_or_digit,
+};
 const NETWORK: Rule = Rule {
     kind: "network name",
     limit: 63,
     allowed: "[a-z0-9] first, then [a-z0-9._-]",
     first: lower_or_digit,
     rest: |c| lower_or_digit(c) || matches!(c, '.' | '_' | '-'),
+    last: any,
 };
 
 const NODE: Rule = Rule { kind: "node name", limit: 253, ..NETWORK };
@@ -104,6 +138,7 @@ const CONTAINER: Rule = Rule {
     allowed: "[a-zA-Z0-9] first, then [a-zA-Z0-9_.-]",
     first: |c| c.is_ascii_alphanumeric(),
     rest: |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'),
+    last: any,
 };
 
 // Linux dev_valid_name() refuses '/', ':' and white space, "." and ".."; 15 bytes fit IFNAMSIZ.
@@ -114,6 +149,7 @@ const INTERFACE: Rule = Rule {
     allowed: "[a-zA-Z0-9_] first, then [a-zA-Z0-9_.@-]",
     first: |c| c.is_ascii_alphanumeric() || c == '_',
     rest: |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@' | '-'),
+    last: any,
 };
 
 macro_rules! name {
@@ -164,6 +200,18 @@ macro_rules! name {
 name!(
     /// The name of a weft network: `^[a-z0-9][a-z0-9._-]*$`, at most 63 bytes.
     NetworkName, NETWORK
+);
+name!(
+    /// The name of a namespace: a DNS label (RFC 1123), at most 63 bytes.
+    NamespaceName, NAMESPACE
+);
+name!(
+    /// The name of an object: a DNS subdomain in lower case, at most 253 bytes.
+    ObjectName, OBJECT
+);
+name!(
+    /// The name of a workload's port (RFC 6335, section 5.1), at most 15 bytes.
+    PortName, PORT
 );
 name!(
     /// The name of a host: `^[a-z0-9][a-z0-9._-]*$`, at most 253 bytes.

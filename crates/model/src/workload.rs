@@ -120,3 +120,12 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Profile::is_empty")]
     pub profile: Profile,
 }
+
+impl Workload {
+    /// The namespace it belongs to.
+    #[must_use]
+    pub fn namespace(&self) -> crate::name::NamespaceName {
+        let pods = || self.pod.as_ref().and_then(|pod| pod.namespace.parse().ok());
+        self.profile.namespace.clone().or_else(pods).unwrap_or_else(crate::namespace::default_namespace)
+    }
+}

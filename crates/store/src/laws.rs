@@ -6,7 +6,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use weft_model::{AttachmentId, Mac, Mode, Netns, Network, NetworkId, Phase, Workload};
+use weft_model::object::Metadata;
+use weft_model::policy::NetworkPolicySpec;
+use weft_model::{
+    AttachmentId, Mac, Mode, Netns, Network, NetworkId, NetworkPolicy, Object, Phase, Selector, Workload,
+};
 
 use crate::{Loaded, Memory, Store, Write};
 
@@ -26,6 +30,7 @@ pub fn store_laws<S: Store>(make: impl Fn() -> S) {
     the_first_value_of_a_sysctl_stays(&mut make());
     an_address_in_use_rests_no_longer(&mut make());
     rested_addresses_are_forgotten(&mut make());
+    objects_are_kept_by_kind_and_name(&mut make());
     for seed in 1..=3 {
         the_store_is_the_model(&mut make(), seed);
     }
@@ -117,6 +122,15 @@ fn rested_addresses_are_forgotten(store: &mut impl Store) {
     assert_eq!(left, [2, 3], "forgotten is what was freed before the given second, not in it");
 }
 
+fn objects_are_kept_by_kind_and_name(store: &mut impl Store) {
+    let (one, other) = (object("a", 1), object("a", 2));
+    let elsewhere = object("b", 1);
+    commit(store, &[put_object(&one), put_object(&elsewhere), put_object(&other)]);
+    assert_eq!(load(store).objects.into_values().collect::<Vec<_>>(), [other, elsewhere.clone()]);
+    commit(store, &[Write::RemoveObject(one.id()), Write::RemoveObject(object("c", 1).id())]);
+    assert_eq!(load(store).objects.into_values().collect::<Vec<_>>(), [elsewhere]);
+}
+
 fn the_store_is_the_model(store: &mut impl Store, seed: u64) {
     let mut model = Memory::default();
     let mut dice = Dice(seed);
@@ -142,7 +156,9 @@ impl Dice {
     fn write(&mut self, now: u64) -> Write {
         let (a, b) = (self.roll(4) + 1, self.roll(12) + 1);
         let key = format!("net/ipv4/conf/weft{a}/forwarding");
-        match self.roll(10) {
+        match self.roll(12) {
+            10 => put_object(&object(&format!("n{a}"), b)),
+            11 => Write::RemoveObject(object(&format!("n{a}"), b).id()),
             0 => Write::PutNetwork(network(a)),
             1 => Write::RemoveNetwork(network(a).name),
             2 => Write::KeepSysctl { key, value: b.to_string() },
@@ -160,6 +176,33 @@ impl Dice {
 
 fn put(workload: Workload) -> Write {
     Write::PutWorkload(Box::new(workload))
+}
+
+fn put_object(object: &Object) -> Write {
+    Write::PutObject(Box::new(object.clone()))
+}
+
+/// A policy for tests: `deny` in that namespace, with something that `n` makes different.
+///
+/// # Panics
+/// Never.
+#[must_use]
+pub fn object(namespace: &str, n: u8) -> Object {
+    let selector = Selector {
+        match_labels: [("n".parse().expect("a key"), n.to_string().parse().expect("a value"))].into(),
+        ..Selector::default()
+    };
+    let name = "deny".parse().expect("a name");
+    Object::NetworkPolicy(NetworkPolicy {
+        api_version: "networking.k8s.io/v1".into(),
+        metadata: Metadata::named(name, Some(namespace.parse().expect("a namespace"))),
+        spec: NetworkPolicySpec {
+            pod_selector: selector,
+            policy_types: Vec::new(),
+            ingress: Vec::new(),
+            egress: Vec::new(),
+        },
+    })
 }
 
 /// A network for tests: `app<n>` with number `n`, 10.`n`.0.0/16 and fd00:0:0:`n`::/64.

@@ -30,6 +30,10 @@ impl Memory {
                 kept.networks.insert(network.name.clone(), network.clone());
             }
             Write::RemoveNetwork(name) => drop(kept.networks.remove(name)),
+            Write::PutObject(object) => {
+                kept.objects.insert(object.id(), (**object).clone());
+            }
+            Write::RemoveObject(id) => drop(kept.objects.remove(id)),
             Write::KeepSysctl { key, value } => {
                 kept.sysctls.entry(key.clone()).or_insert_with(|| value.clone());
             }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use weft_model::{AttachmentId, Network, NetworkName, Workload};
+use weft_model::{AttachmentId, Network, NetworkName, Object, ObjectId, Workload};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,10 @@ pub enum Write {
     },
     /// Forget a kernel setting, because it has been put back.
     ForgetSysctl(String),
+    /// Keep a declared object, also across reboots.
+    PutObject(Box<Object>),
+    /// Forget a declared object.
+    RemoveObject(ObjectId),
     /// Keep a workload until the next reboot. Its addresses rest no longer.
     PutWorkload(Box<Workload>),
     /// Forget a workload; its addresses rest.
@@ -48,6 +52,8 @@ impl Write {
         match self {
             Write::PutNetwork(_)
             | Write::RemoveNetwork(_)
+            | Write::PutObject(_)
+            | Write::RemoveObject(_)
             | Write::KeepSysctl { .. }
             | Write::ForgetSysctl(_) => true,
             Write::PutWorkload(_) | Write::RemoveWorkload { .. } | Write::ForgetRested { .. } => false,
@@ -62,6 +68,8 @@ pub struct Loaded {
     pub networks: BTreeMap<NetworkName, Network>,
     /// The lowest number that no network has ever had here; 1 at first.
     pub next_network_id: u16,
+    /// Declared objects.
+    pub objects: BTreeMap<ObjectId, Object>,
     /// This boot's workloads.
     pub workloads: BTreeMap<AttachmentId, Workload>,
     /// Resting addresses with the second since boot at which they were freed.
@@ -77,6 +85,7 @@ impl Default for Loaded {
         Loaded {
             networks: BTreeMap::new(),
             next_network_id: 1,
+            objects: BTreeMap::new(),
             workloads: BTreeMap::new(),
             resting: BTreeMap::new(),
             sysctls: BTreeMap::new(),

@@ -39,6 +39,14 @@ enum Command {
     /// Show, set and clear limits of bandwidth, while workloads run
     #[command(subcommand)]
     Bandwidth(command::bandwidth::Command),
+    /// Take in objects: namespaces, policies
+    Apply(command::apply::Args),
+    /// Show declared objects
+    Get(command::get::Args),
+    /// Show declared objects in full
+    Describe(command::get::Which),
+    /// Forget declared objects; that they are gone already is no error
+    Delete(command::delete::Args),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
@@ -100,6 +108,10 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
+        Command::Apply(args) => command::apply::run(session, &args)?,
+        Command::Get(args) => command::get::run(session, args)?,
+        Command::Describe(which) => command::get::describe(session, which)?,
+        Command::Delete(args) => command::delete::run(session, args)?,
         Command::Status => command::status::run(session)?,
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),

@@ -1,12 +1,15 @@
 //! The commands, one file each.
 
 pub(crate) mod agent;
+pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod bandwidth;
 pub(crate) mod cni;
+pub(crate) mod delete;
 pub(crate) mod detach;
 pub(crate) mod diff;
 pub(crate) mod explain;
+pub(crate) mod get;
 pub(crate) mod install;
 pub(crate) mod inventory;
 pub(crate) mod lab;

@@ -8,6 +8,7 @@ mod client;
 mod command;
 mod failure;
 mod install;
+mod manifest;
 mod output;
 mod reference;
 mod render;

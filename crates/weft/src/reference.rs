@@ -32,6 +32,8 @@ and not when `NO_COLOR` is set.
 | `network inspect` | `network`, `workloads` |
 | `network rm` | `removed`; with `--explain`: `commands` |
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
+| `apply`, `delete` | `objects`: `object` and `outcome` of each |
+| `get`, `describe` | `objects` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |

@@ -38,6 +38,7 @@ impl Engine {
         fault::point(OPERATION);
         self.retire(changes);
         fault::point(OPERATION);
+        self.end_namespaces();
         Vec::new()
     }
 

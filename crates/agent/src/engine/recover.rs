@@ -87,6 +87,9 @@ impl Engine {
                 "a record makes no sense and is left alone"
             );
         }
+        for object in loaded.objects.values().cloned() {
+            engine.world.declared.insert(object);
+        }
         engine.adopt_networks(&loaded, &found);
         engine.recall_cluster();
         engine.adopt_workloads(loaded, &found);

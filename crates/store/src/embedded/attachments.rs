@@ -68,6 +68,8 @@ pub(super) fn apply(transaction: &WriteTransaction, row: &Row<'_>) -> Result<(),
         }
         Write::PutNetwork(_)
         | Write::RemoveNetwork(_)
+        | Write::PutObject(_)
+        | Write::RemoveObject(_)
         | Write::KeepSysctl { .. }
         | Write::ForgetSysctl(_) => {}
     }

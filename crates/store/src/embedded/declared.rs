@@ -1,8 +1,9 @@
-//! The file of what was declared: networks, and kernel settings to put back at uninstall.
+//! The file of what was declared: networks, objects, and kernel settings to put back at uninstall.
 //!
 //! Never holds anything that a reboot ends.
 
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use weft_model::ObjectId;
 
 use super::database::{Contents, META};
 use super::row::{Row, decode};
@@ -10,6 +11,8 @@ use crate::{Loaded, Write};
 
 /// Network name → JSON of [`weft_model::Network`].
 const NETWORKS: TableDefinition<&str, &[u8]> = TableDefinition::new("networks");
+/// `Kind/[namespace/]name` → JSON of [`weft_model::Object`]. No name can contain a slash.
+const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
 /// Path below `/proc/sys` → value before weft changed it.
 const SYSCTLS: TableDefinition<&str, &str> = TableDefinition::new("sysctls");
 
@@ -24,6 +27,7 @@ impl Contents for Declared {
 
     fn prepare(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         transaction.open_table(NETWORKS)?;
+        transaction.open_table(OBJECTS)?;
         transaction.open_table(SYSCTLS)?;
         Ok(())
     }
@@ -40,6 +44,12 @@ pub(super) fn apply(transaction: &WriteTransaction, row: &Row<'_>) -> Result<(),
         Write::RemoveNetwork(name) => {
             transaction.open_table(NETWORKS)?.remove(name.as_str())?;
         }
+        Write::PutObject(object) => {
+            transaction.open_table(OBJECTS)?.insert(key(&object.id()).as_str(), row.json.as_slice())?;
+        }
+        Write::RemoveObject(id) => {
+            transaction.open_table(OBJECTS)?.remove(key(id).as_str())?;
+        }
         Write::KeepSysctl { key, value } => {
             let mut sysctls = transaction.open_table(SYSCTLS)?;
             if sysctls.get(key.as_str())?.is_none() {
@@ -54,6 +64,15 @@ pub(super) fn apply(transaction: &WriteTransaction, row: &Row<'_>) -> Result<(),
     Ok(())
 }
 
+/// The variant's own name, because two kinds may bear one name in different groups.
+fn key(id: &ObjectId) -> String {
+    let ObjectId { kind, namespace, name } = id;
+    match namespace {
+        Some(namespace) => format!("{kind:?}/{namespace}/{name}"),
+        None => format!("{kind:?}/{name}"),
+    }
+}
+
 /// Fills in the part of `loaded` that is declared.
 pub(super) fn load(transaction: &ReadTransaction, loaded: &mut Loaded) -> Result<(), redb::Error> {
     if let Some(next) = transaction.open_table(META)?.get(NEXT_NETWORK)? {
@@ -64,6 +83,13 @@ pub(super) fn load(transaction: &ReadTransaction, loaded: &mut Loaded) -> Result
         if let Some(network) = decode("network", key.value(), value.value(), loaded) {
             let network: weft_model::Network = network;
             loaded.networks.insert(network.name.clone(), network);
+        }
+    }
+    for entry in transaction.open_table(OBJECTS)?.iter()? {
+        let (key, value) = entry?;
+        if let Some(object) = decode("object", key.value(), value.value(), loaded) {
+            let object: weft_model::Object = object;
+            loaded.objects.insert(object.id(), object);
         }
     }
     for entry in transaction.open_table(SYSCTLS)?.iter()? {

@@ -9,7 +9,7 @@ use crate::{Loaded, StoreError, Unreadable, Write};
 /// A change with the bytes to keep, made before the transaction begins.
 pub(super) struct Row<'a> {
     pub(super) write: &'a Write,
-    /// JSON of the network or workload; empty for the other changes.
+    /// JSON of the network, object or workload; empty for the other changes.
     pub(super) json: Vec<u8>,
 }
 
@@ -18,6 +18,7 @@ impl<'a> Row<'a> {
         let (json, record) = match write {
             Write::PutNetwork(network) => (serde_json::to_vec(network), network.name.to_string()),
             Write::PutWorkload(workload) => (serde_json::to_vec(workload), workload.id.to_string()),
+            Write::PutObject(object) => (serde_json::to_vec(object), object.id().to_string()),
             _ => return Ok(Row { write, json: Vec::new() }),
         };
         json.map(|json| Row { write, json }).map_err(|source| StoreError::Encode { record, source })

@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use weft_model::api::{Attach, Reply, Request};
-use weft_model::{AttachmentId, Bandwidth, ContainerId, IfName, Mac, NetworkName, Profile};
+use weft_model::policy::WorkloadPort;
+use weft_model::{
+    AttachmentId, Bandwidth, ContainerId, IfName, LabelKey, LabelValue, Mac, NamespaceName, NetworkName,
+    PortName, Profile,
+};
 
 use crate::cli::Session;
 use crate::client::unexpected;
@@ -40,12 +44,39 @@ pub(crate) struct Wish {
     /// The Ethernet address to have
     #[arg(long, value_name = "MAC")]
     mac: Option<Mac>,
-    /// The most that may flow, in bits per second: `100M` both ways, `100M/50M` to and from the workload, `-` for no limit; `100M:1M` names a burst in bits
-    #[arg(long, value_name = "LIMIT")]
-    bandwidth: Option<Bandwidth>,
+    #[command(flatten)]
+    profile: ProfileArgs,
     /// Only print the commands that would do it; nothing is changed
     #[arg(long)]
     explain: bool,
+}
+
+/// What a workload is to selectors, and what its wire does for it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProfileArgs {
+    /// Its namespace, as policies know it [default: default]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<NamespaceName>,
+    /// A label; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = weft_model::label::pair)]
+    label: Vec<(LabelKey, LabelValue)>,
+    /// A port that policies may name, such as web=8080/TCP; may be repeated
+    #[arg(long, value_name = "NAME=PORT[/PROTOCOL]", value_parser = weft_model::policy::named_port)]
+    port_name: Vec<(PortName, WorkloadPort)>,
+    /// The most that may flow, in bits per second: `100M` both ways, `100M/50M` to and from the workload, `-` for no limit; `100M:1M` names a burst in bits
+    #[arg(long, value_name = "LIMIT")]
+    bandwidth: Option<Bandwidth>,
+}
+
+impl From<ProfileArgs> for Profile {
+    fn from(args: ProfileArgs) -> Profile {
+        Profile {
+            namespace: args.namespace,
+            labels: args.label.into_iter().collect(),
+            named_ports: args.port_name.into_iter().collect(),
+            bandwidth: args.bandwidth.unwrap_or_default(),
+        }
+    }
 }
 
 pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<()> {
@@ -71,7 +102,7 @@ pub(crate) fn attach(
         mac: wish.mac,
         host_ifname: wish.peer_name,
         pod: None,
-        profile: Profile { bandwidth: wish.bandwidth.unwrap_or_default(), ..Profile::default() },
+        profile: wish.profile.into(),
         explain: wish.explain,
     }));
     match session.ask(&request)? {

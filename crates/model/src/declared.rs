@@ -1,0 +1,74 @@
+//! What people have declared: objects by kind, as `weft apply` took them in.
+
+use std::collections::BTreeMap;
+
+use crate::label::Labels;
+use crate::name::{NamespaceName, ObjectName};
+use crate::namespace::{self, Namespace};
+use crate::object::{Kind, Object, ObjectId};
+use crate::policy::{ClusterNetworkPolicy, HostPolicy, NetworkPolicy};
+
+/// What people have declared, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Namespaces that have an object.
+    pub namespaces: BTreeMap<NamespaceName, Namespace>,
+    /// Policies of namespaces.
+    pub policies: BTreeMap<(NamespaceName, ObjectName), NetworkPolicy>,
+    /// Policies for the whole cluster.
+    pub cluster_policies: BTreeMap<ObjectName, ClusterNetworkPolicy>,
+    /// Policies for hosts.
+    pub host_policies: BTreeMap<ObjectName, HostPolicy>,
+}
+
+impl Declared {
+    /// Takes an object in, in the place of an older one; returns that.
+    pub fn insert(&mut self, object: Object) -> Option<Object> {
+        let ObjectId { namespace, name, .. } = object.id();
+        let namespace = namespace.unwrap_or_else(namespace::default_namespace);
+        match object {
+            Object::Namespace(object) => {
+                let name = name.as_str().parse().ok()?; // checked by `validate`
+                self.namespaces.insert(name, object).map(Object::Namespace)
+            }
+            Object::NetworkPolicy(object) => {
+                self.policies.insert((namespace, name), object).map(Object::NetworkPolicy)
+            }
+            Object::ClusterNetworkPolicy(object) => {
+                self.cluster_policies.insert(name, object).map(Object::ClusterNetworkPolicy)
+            }
+            Object::HostPolicy(object) => self.host_policies.insert(name, object).map(Object::HostPolicy),
+        }
+    }
+
+    /// Forgets an object; returns it.
+    pub fn remove(&mut self, id: &ObjectId) -> Option<Object> {
+        let name = &id.name;
+        match id.kind {
+            Kind::Namespace => self.namespaces.remove(&name.as_str().parse().ok()?).map(Object::Namespace),
+            Kind::NetworkPolicy => {
+                let namespace = id.namespace.clone().unwrap_or_else(namespace::default_namespace);
+                self.policies.remove(&(namespace, name.clone())).map(Object::NetworkPolicy)
+            }
+            Kind::ClusterNetworkPolicy => {
+                self.cluster_policies.remove(name).map(Object::ClusterNetworkPolicy)
+            }
+            Kind::HostPolicy => self.host_policies.remove(name).map(Object::HostPolicy),
+        }
+    }
+
+    /// All objects, by kind, namespace and name.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let namespaces = self.namespaces.values().cloned().map(Object::Namespace);
+        let policies = self.policies.values().cloned().map(Object::NetworkPolicy);
+        let cluster = self.cluster_policies.values().cloned().map(Object::ClusterNetworkPolicy);
+        let hosts = self.host_policies.values().cloned().map(Object::HostPolicy);
+        namespaces.chain(policies).chain(cluster).chain(hosts)
+    }
+
+    /// The labels of a namespace, its name among them.
+    #[must_use]
+    pub fn namespace_labels(&self, name: &NamespaceName) -> Labels {
+        namespace::labels(name, self.namespaces.get(name))
+    }
+}
