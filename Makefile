@@ -33,6 +33,7 @@ build:
 
 demo: setup-demo build
 	@scripts/demo $(BIN)
+	@scripts/demo-hosts $(BIN)
 
 test: setup-test build
 	@WEFT_BIN=$(abspath $(BIN)) scripts/test
