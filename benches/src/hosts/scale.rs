@@ -111,7 +111,7 @@ fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     (value, begin.elapsed())
 }
 
-fn row(what: &str, measured: String, goal: &str) {
+fn row(what: &str, measured: impl std::fmt::Display, goal: &str) {
     println!("| {what} | {measured} | {goal} |");
 }
 

@@ -180,4 +180,3 @@ proptest! {
 fn settings(plan: &Plan) -> Vec<weft_kernel::state::Sysctl> {
     render(plan).state.sysctls.keys().cloned().collect()
 }
-
