@@ -98,6 +98,7 @@ fn encapsulation() -> impl Strategy<Value = Encapsulation> {
 /// A host whose kernel agrees with a plan.
 fn synced(plan: &Plan) -> FakeKernel {
     let mut kernel = FakeKernel::default();
+    crate::foreign::seed(&mut kernel);
     for _ in 0..3 {
         let report = sync(&mut kernel, &render(plan)).unwrap();
         assert!(report.refused.is_empty(), "{:?}", report.refused);
@@ -106,7 +107,7 @@ fn synced(plan: &Plan) -> FakeKernel {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("WEFT_FULL").is_some() { 20_000 } else { 300 }))]
+    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("WEFT_FULL").is_some() { 20_000 } else { 64 }))]
 
     #[test]
     fn piece_by_piece_ends_where_everything_ends(before in nodes(), after in nodes(), how in encapsulation()) {
