@@ -237,7 +237,7 @@ fn no_mark_of_ours_goes_into_a_tunnel() -> Result<()> {
     let to = workloads[2].address(V4)?;
     let mark = |mark: &str| {
         format!(
-            "echo 'table inet t {{ chain c {{ type filter hook forward priority -200; meta mark set {mark}; }} }}' | nft -f -"
+            "echo 'table inet t {{ chain c {{ type filter hook forward priority -200; meta mark set {mark}; }}; }}' | nft -f -"
         )
     };
     // A policy route by mark that leads into nowhere: what a host may have for reasons of its own.

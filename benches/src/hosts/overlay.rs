@@ -149,7 +149,7 @@ fn by_hand(name: &'static str, vxlan: bool, tracked: bool) -> Result<Course> {
             format!("ip route add 10.9.{other}.0/24 via {}", far.ipv4())
         };
         let track = if tracked {
-            "echo 'table inet t { chain f { type filter hook forward priority 0; ct state established,related accept; } }' | nft -f -"
+            "echo 'table inet t { chain f { type filter hook forward priority 0; ct state established,related accept; }; }' | nft -f -"
         } else {
             "true"
         };
