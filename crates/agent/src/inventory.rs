@@ -27,6 +27,9 @@ fn list(state: &State) -> Vec<Owned> {
     for ((name, address), mac) in &state.neighbours {
         owned("neighbour", format!("{address} lladdr {mac} dev {name}"));
     }
+    for ((name, mac), to) in &state.forwarding {
+        owned("forwarding", format!("{mac} dst {to} dev {name}"));
+    }
     state.routes.iter().for_each(|(to, route)| owned("route", format!("{to} dev {}", route.device)));
     for (name, shape) in &state.shapes {
         owned("limit", format!("dev {name} rate {}bit", shape.rate * 8));

@@ -13,12 +13,12 @@ mod flows;
 mod host;
 mod inventory;
 mod journal;
+mod look;
 mod notify;
 mod peers;
 pub mod privileges;
 mod probe;
 mod reaper;
-mod settings;
 mod socket;
 mod watch;
 
@@ -93,7 +93,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     // Blocked before any thread starts, so that no thread dies of them.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Thread)?;
     let watch = watch::Watch::open().map_err(RunError::Watch)?;
-    let look = settings::Look::open().map_err(RunError::Watch)?;
+    let look = look::Look::open().map_err(RunError::Watch)?;
     let (retire, retired) = mpsc::channel();
     let (ring, bell) = mpsc::channel();
     let mut engine = engine::Engine::start(config, retire)?;

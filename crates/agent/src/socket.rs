@@ -244,12 +244,12 @@ fn perform_here(agent: &Arc<Agent>, request: Request) -> Result<Reply, Error> {
         Request::Status => Ok(Reply::Status(Box::new(engine.status()))),
         Request::Diff => engine.diff().map(Reply::Diff),
         Request::Inventory => engine.inventory().map(Reply::Inventory),
+        Request::Explain { from, to } => engine.explain(&from, &to).map(|e| Reply::Explanation(Box::new(e))),
         Request::Apply(request) => engine.apply_objects(request).map(Reply::Applied),
         Request::Get(request) => engine.objects(&request).map(Reply::Objects),
         Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
         Request::Flows(request) => Ok(Reply::Flows(engine.denials(request.after))),
         Request::Judge(request) => engine.judge(&request).map(Reply::Judged),
-        Request::Explain { from, to } => engine.explain(&from, &to).map(|e| Reply::Explanation(Box::new(e))),
         Request::Plan => engine.plan_json().map(Reply::Plan),
     }
 }

@@ -41,6 +41,10 @@ pub const POLICY_MARK_SHIFT: u32 = 16;
 pub const SHAPE_HANDLE: u32 = 0x7765_0000;
 /// The preference of the filter that sends what arrives by a wire through its detour: "we" in ASCII.
 pub const DETOUR_PREFERENCE: u16 = 0x7765;
+/// The bits of a packet's mark that are weft's. Others' are left alone, and no packet goes into a tunnel with one of
+/// ours: the kernel looks the outer route up with the inner packet's mark (drivers/net/vxlan/vxlan_core.c), and a
+/// policy route by mark would take it elsewhere.
+pub const MARKS: u32 = 0xffff_0000;
 /// The name of weft's nftables tables, one per family that is needed.
 pub const TABLE: &str = "weft";
 /// The first letters of the host ends of wires.

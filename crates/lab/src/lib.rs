@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Nothing here touches the namespace of whoever calls: all links live in namespaces without a name,
-//! which vanish with the values that hold them. Programs are executed for one purpose: to start agents.
+//! which vanish with the values that hold them; but a [`Site`], which a person plays with, stays until it is
+//! taken down. Programs are executed for one purpose: to start agents.
 
 mod agent;
 mod ask;
@@ -21,6 +22,7 @@ mod group;
 mod host;
 mod links;
 mod namespace;
+mod site;
 pub mod traffic;
 mod underlay;
 
@@ -33,6 +35,7 @@ pub use group::Group;
 pub use host::Host;
 pub use links::Links;
 pub use namespace::Namespace;
+pub use site::{Site, Standing};
 pub use underlay::{OUTSIDE4, OUTSIDE6, ROUTER4, ROUTER6, Underlay};
 
 use std::hash::{BuildHasher, RandomState};

@@ -3,6 +3,7 @@
 //! One connection carries one request and its reply, each a JSON object on a line of its own.
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
+mod error;
 mod flow;
 mod object;
 mod status;
@@ -22,6 +23,7 @@ use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, PodIdentity};
 
+pub use self::error::{Error, ErrorKind};
 pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};
 pub use self::status::{
@@ -305,51 +307,4 @@ pub struct PoolStatus {
     pub resting: u64,
     /// How many a workload could have in all; saturates for large IPv6 subnets.
     pub usable: u64,
-}
-
-/// Kinds of failure; a client decides by them, people read the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorKind {
-    /// The request makes no sense, or asks for what is not allowed.
-    Invalid,
-    /// The named thing does not exist.
-    NotFound,
-    /// The named thing exists already, or is in use.
-    Exists,
-    /// No address is left.
-    Exhausted,
-    /// It may work later.
-    TryAgain,
-    /// The kernel refused.
-    Kernel,
-    /// The agent's own state could not be read or written.
-    Storage,
-}
-
-/// A failure: what failed, on what, why, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What kind of failure.
-    pub kind: ErrorKind,
-    /// What failed, on what, why: one line.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl Error {
-    /// A failure without advice.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), hint: None }
-    }
-
-    /// Adds what to do about it.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = Some(hint.into());
-        self
-    }
 }

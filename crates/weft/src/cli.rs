@@ -16,7 +16,7 @@ pub(crate) struct Cli {
     /// Print a JSON document, an object with "api": 1, instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// The agent's socket [default: the configuration's, or else /run/weft/agent.sock]
+    /// The agent's socket [default: $WEFT_SOCKET, the configuration's, or else /run/weft/agent.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
@@ -48,6 +48,7 @@ enum Command {
     /// Leave the cluster: this host stands alone again
     Leave(command::leave::Args),
     /// Show and remove the hosts of the cluster
+    #[command(subcommand)]
     Node(command::node::Command),
     /// Run this host's share of the cluster's store; `weft init` and `weft join --member` start it
     Member(command::member::Args),
@@ -93,6 +94,8 @@ enum Command {
     Diff,
     /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
     Explain(command::explain::Args),
+    /// Make several hosts on this machine, to see and to break
+    Lab(command::lab::Lab),
     /// Show what this host's kernel should hold
     Plan,
     /// List everything on this host that is weft's
@@ -179,6 +182,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor => return command::doctor::run(session),
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),
+        Command::Lab(lab) => return command::lab::run(session, lab),
         Command::Plan => command::plan::run(session)?,
         Command::Inventory(args) => command::inventory::run(session, &args)?,
         Command::Install(args) => command::install::run(session, &args)?,

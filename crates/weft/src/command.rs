@@ -20,6 +20,7 @@ pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod inventory;
 pub(crate) mod join;
+pub(crate) mod lab;
 pub(crate) mod leave;
 pub(crate) mod logs;
 pub(crate) mod member;

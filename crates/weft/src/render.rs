@@ -96,7 +96,7 @@ pub(crate) fn network(output: Output, status: &NetworkStatus) -> String {
     table.render(output)
 }
 
-fn list(items: impl Iterator<Item = impl ToString>) -> String {
+pub(crate) fn list(items: impl Iterator<Item = impl ToString>) -> String {
     items.map(|i| i.to_string()).collect::<Vec<_>>().join(", ")
 }
 

@@ -139,7 +139,11 @@ impl Engine {
         let mut strange = Vec::new();
         for (name, network) in &cluster.networks {
             let known = self.world.networks.get(name);
-            let problem = if network.vni.is_none() || network.name != *name {
+            // What is here already stays, whatever somebody has put in its way since.
+            let same = known.is_some_and(|k| Network { id: k.id, ..network.clone() } == *k);
+            let problem = if same {
+                None
+            } else if network.vni.is_none() || network.name != *name {
                 Some("its record has no number for the cluster, or another name".to_owned())
             } else if known.is_some_and(|k| k.vni.is_none()) {
                 Some("this host has a network of that name for itself: remove one of the two".to_owned())
