@@ -3,12 +3,15 @@
 
 #![allow(clippy::print_stdout, reason = "measured figures belong into the test's output")]
 
-use std::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_lab::traffic::{WebServer, get};
 use weft_model::Mode;
 use weft_tests::host::{Net, REPAIR};
+use weft_tests::scene::anywhere;
 use weft_tests::{Agent, Host, programs, wait};
 
 const NETWORKS: [Net<'static>; 2] = [
@@ -31,7 +34,7 @@ struct Scene {
 }
 
 fn scene() -> Result<Scene> {
-    programs::require(&["iptables", "nft", "busybox", "tc"])?;
+    programs::require(&["iptables", "nft", "tc"])?;
     let (host, agent) = Host::with_networks(&NETWORKS)?;
     host.sandbox().copy_in(&programs::from_script("cnitool")?, "/opt/cnitool")?;
     host.sh(OUTSIDE)?;
@@ -51,14 +54,6 @@ impl Scene {
             "CNI_PATH=/opt/cni/bin:/usr/lib/cni NETCONFPATH=/etc/cni/net.d CAP_ARGS='{capabilities}' \
              /opt/cnitool {verb} chain /run/netns/{container} 2>&1"
         ))
-    }
-
-    fn serve(&self, container: &str) -> Result<()> {
-        self.host.sh(&format!(
-            "mkdir -p /run/www; echo hello >/run/www/index.html
-             ip netns exec {container} busybox httpd -p 8080 -h /run/www"
-        ))?;
-        Ok(())
     }
 }
 
@@ -108,12 +103,12 @@ fn after_weft(network: &str) -> Result<()> {
     // Counters of nat chains do not show in iptables-save without -c.
     ensure!(before == after, "{before}\nbecame\n{after}");
 
-    // The published port answers from outside, through weft's guard and isolation.
-    scene.serve("c1")?;
-    let page = host.sh("ip netns exec outside busybox wget -T 5 -qO- http://192.0.2.1:18080/")?;
-    ensure!(page == "hello\n", "{page}");
-    let direct = format!("ip netns exec outside busybox wget -T 2 -qO- http://{}:8080/", address(&result)?);
-    ensure!(host.sh(&direct).is_err(), "what is not published can be reached");
+    // The published port answers from outside, through weft's guard and isolation, and nothing else does.
+    let _server = WebServer::start(&host.netns("c1")?, anywhere(8080))?;
+    let outside = host.netns("outside")?;
+    get(&outside, "192.0.2.1:18080".parse()?, REPAIR).context("the published port")?;
+    let direct = SocketAddr::new(address(&result)?, 8080);
+    ensure!(get(&outside, direct, Duration::from_secs(1)).is_err(), "what is not published can be reached");
 
     scene.cni("del", "c1", &wishes)?;
     wait::until("the wire's end", REPAIR, || {
@@ -126,9 +121,9 @@ fn after_weft(network: &str) -> Result<()> {
     Ok(())
 }
 
-fn address(result: &Value) -> Result<String> {
+fn address(result: &Value) -> Result<IpAddr> {
     let text = result["ips"][0]["address"].as_str().context("no address")?;
-    Ok(text.split('/').next().unwrap_or_default().to_owned())
+    Ok(text.split('/').next().unwrap_or_default().parse()?)
 }
 
 #[test]
@@ -201,7 +196,7 @@ fn isolation_survives_every_reload() -> Result<()> {
     host.sandbox().write("/etc/reload.nft", format!("flush ruleset\n{accepting}\n"))?;
     host.sh("nft -f /etc/firewalld.nft; iptables -A FORWARD -i docker0 -j ACCEPT")?;
 
-    let reach = |from: &str, to: std::net::IpAddr| {
+    let reach = |from: &str, to: IpAddr| {
         host.sh(&format!("ip netns exec {from} ping -n -c1 -W0.3 {to} >/dev/null && echo yes || echo no"))
             .map(|t| t.trim() == "yes")
     };
