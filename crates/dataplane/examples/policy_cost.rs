@@ -153,9 +153,9 @@ fn measure() {
                 let all = begin.elapsed();
                 plan.policy = after;
                 if label {
-                    relabelled.push(all)
+                    relabelled.push(all);
                 } else {
-                    policies.push(all)
+                    policies.push(all);
                 }
                 kernel.push(all - computed);
             }

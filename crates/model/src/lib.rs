@@ -33,7 +33,7 @@ pub use namespace::Namespace;
 pub use network::{Encapsulation, Mode, Network, NetworkId, Vni};
 pub use node::{Here, Node};
 pub use object::{Kind, Object, ObjectId};
-pub use policy::{ClusterNetworkPolicy, HostPolicy, NetworkPolicy};
+pub use policy::{ClusterNetworkPolicy, NetworkPolicy};
 pub use profile::Profile;
 pub use selector::Selector;
 pub use workload::{AttachmentId, Netns, Owner, Phase, PodIdentity, Workload};
