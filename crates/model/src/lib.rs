@@ -34,7 +34,7 @@ pub use namespace::Namespace;
 pub use network::{Encapsulation, Mode, Network, NetworkId, Vni};
 pub use node::{Here, Node};
 pub use object::{Kind, Object, ObjectId};
-pub use policy::{ClusterNetworkPolicy, HostPolicy, NetworkPolicy};
+pub use policy::{ClusterNetworkPolicy, NetworkPolicy};
 pub use ports::{PortMapping, Protocol};
 pub use profile::Profile;
 pub use selector::Selector;

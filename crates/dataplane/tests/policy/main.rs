@@ -96,21 +96,21 @@ fn changes_lead_where_a_fresh_rendering_leads() {
     let mut before = plan(&case(1000, Mode::Routed, false), &here());
     numbering.assign(&mut before.policy);
     let mut kernel = Tables::default();
-    apply(&mut kernel, &weft_kernel::nft::diff(&ruleset(&before), &Tables::default()));
+    apply(&mut kernel, &nft::diff(&ruleset(&before), &Tables::default()));
     for seed in 1001..1000 + seeds().min(200) {
         let mut after = plan(&case(seed, Mode::Routed, false), &here());
         numbering.assign(&mut after.policy);
         apply(&mut kernel, &policy::change(&before.policy, &after.policy));
-        let wanted = weft_kernel::nft::diff(&ruleset(&after), &kernel);
+        let wanted = nft::diff(&ruleset(&after), &kernel);
         assert!(wanted.is_empty(), "seed {seed}: left over: {wanted:?}");
         assert_eq!(policy::numbers(&kernel).len(), after.policy.classes.len());
         before = after;
     }
 }
 
-fn apply(kernel: &mut Tables, diff: &weft_kernel::nft::Diff) {
+fn apply(kernel: &mut Tables, diff: &nft::Diff) {
     for batch in [&diff.install, &diff.remove] {
-        if let Err((at, errno)) = weft_kernel::nft::fake::apply(kernel, batch) {
+        if let Err((at, errno)) = nft::fake::apply(kernel, batch) {
             panic!("errno {errno} for {:?}", batch[at]);
         }
     }

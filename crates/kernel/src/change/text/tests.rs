@@ -8,7 +8,7 @@ use weft_model::{IfName, Netns};
 
 use crate::Change;
 use crate::nft::{Declaration, Expr, Family, Field, Item, Key, Op, Rule, TableName, Type, Value};
-use crate::state::{Inside, InsideRoute, Kind, Link, Route, Shape, Sysctl};
+use crate::state::{Inside, InsideRoute, Kind, Link, LocalPort, Route, Shape, Sysctl};
 
 fn name(text: &str) -> IfName {
     text.parse().unwrap()
@@ -22,6 +22,7 @@ fn link(kind: Kind) -> Link {
         group: 0x7765_0001,
         up: true,
         master: None,
+        hairpin: false,
         alias: Some("weft1 net c1 eth0 weft 4026531840".to_owned()),
     }
 }
@@ -63,6 +64,7 @@ fn all() -> Vec<Change> {
         mtu: Some(1350),
         ..Route::on_link(name("uplink"), Some("10.77.0.1".parse().unwrap()))
     };
+    let local = LocalPort { protocol: 6, at: "127.0.0.1:8080".parse().unwrap() };
     let (tunnel, ifb) = (name("weftx1"), name("wefti0123456789"));
     let shape = Shape::new(125_000, 16_384, 65_536);
     let end = link(Kind::Tunnel { vni: 4097, local: "192.0.2.11".parse().unwrap() });
@@ -98,6 +100,7 @@ fn all() -> Vec<Change> {
         Change::SetLink(wire.clone(), down),
         Change::SetLink(wire.clone(), port),
         Change::SetLink(bridge.clone(), link(Kind::Bridge)),
+        Change::SetHairpin(wire.clone(), true),
         Change::AddAddress(bridge.clone(), "10.77.0.1/32".parse().unwrap()),
         Change::AddAddress(bridge.clone(), "10.78.0.1/24".parse().unwrap()),
         Change::AddAddress(bridge.clone(), "fd77::1/64".parse().unwrap()),
@@ -114,7 +117,10 @@ fn all() -> Vec<Change> {
         Change::SetDetour(wire.clone(), ifb.clone()),
         Change::Configure(wire.clone(), inside("/run/netns/c1")),
         Change::Configure(wire.clone(), inside("/proc/42/ns/net")),
+        Change::InstallLoopback,
+        Change::SetLocalPorts([(local, "10.77.0.2:80".parse().unwrap())].into()),
         Change::Finish(wire.clone(), "weft1 net c1 eth0 weft 4026531840".to_owned()),
+        Change::UnsetLocalPorts([local].into()),
         Change::DeleteRoute("10.77.0.2/32".parse().unwrap(), routed(None)),
         Change::DeleteRoute("10.77.1.0/24".parse().unwrap(), away),
         Change::DeleteForwarding(tunnel, there),
@@ -128,6 +134,11 @@ fn all() -> Vec<Change> {
             Op::DeleteElements { table: table(), set: set(), interval: false, keys: vec![element()] },
             Op::DeleteTable(table()),
         ]),
+        Change::RemoveLoopback,
+        Change::ForgetFlows(vec![
+            Stale::Of("10.77.0.2".parse().unwrap()),
+            Stale::Unled { ipv4: true, protocol: 17, at: None, ports: [53].into() },
+        ]),
     ]
 }
 
@@ -135,7 +146,7 @@ fn all() -> Vec<Change> {
 fn every_change_has_these_commands() {
     let all = all();
     let ranks: BTreeSet<u8> = all.iter().map(Change::rank).collect();
-    let last = Change::RemoveRules(Vec::new()).rank();
+    let last = Change::ForgetFlows(Vec::new()).rank();
     assert_eq!(ranks, (0..=last).collect(), "a kind of change has no example here");
     let mut text = String::new();
     for change in &all {
