@@ -144,7 +144,7 @@ impl Universe {
             }
         }
         let workloads = interfaces.into_values().map(|w| (w.id.clone(), w)).collect();
-        World { nodes: [(here().name, node)].into(), networks, workloads }
+        World { nodes: [(here().name, node)].into(), networks, workloads, ..World::default() }
     }
 
     /// What the host itself knows.
