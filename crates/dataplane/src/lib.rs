@@ -5,6 +5,8 @@
 
 pub mod attach;
 pub mod bandwidth;
+mod flows;
+pub mod loopback;
 pub mod network;
 pub mod nft;
 pub mod overlay;
@@ -84,5 +86,6 @@ pub fn render_workload(workload: &weft_plan::WorkloadPlan) -> Wanted {
 /// What [`render_workload`] starts from: to be diffed against when the workload is known to be absent.
 #[must_use]
 pub fn empty_for_workload() -> Wanted {
-    Wanted { state: State { tables: nft::declarations(), ..State::default() }, ..Wanted::default() }
+    let loopback = Some(weft_kernel::state::Loopback::default());
+    Wanted { state: State { tables: nft::declarations(), loopback, ..State::default() }, ..Wanted::default() }
 }

@@ -50,8 +50,21 @@ fn workload(network: &Network, number: u8, netns: &Netns) -> Workload {
         ],
         default_route: number == 0,
         pod: None,
-        profile: weft_model::Profile { bandwidth: bandwidth(number), ..Default::default() },
+        profile: weft_model::Profile {
+            bandwidth: bandwidth(number),
+            ports: ports(number),
+            ..Default::default()
+        },
     }
+}
+
+fn ports(number: u8) -> Vec<weft_model::PortMapping> {
+    let all = [
+        format!("80{number}0-80{number}9:80-89"),
+        format!("192.0.2.{number}:53:53/udp"),
+        format!("9{number}:9/sctp"),
+    ];
+    all.iter().map(|port| port.parse().unwrap()).collect()
 }
 
 /// One workload slow and with bursts of its own, the other one faster than 32 bits of bytes.
@@ -83,7 +96,9 @@ fn what_is_applied_is_read_back_and_what_is_removed_is_gone() {
     host.run(|| {
         let mut kernel = Linux::open().unwrap();
         let before = kernel.read(&[]).unwrap();
-        let wanted = render(&weft_plan::plan(&world(&inside), &here()));
+        let mut wanted = render(&weft_plan::plan(&world(&inside), &here()));
+        // Programs at a control group are for whole programs to test (tests/tests/ports_loopback.rs).
+        wanted.state.loopback = None;
 
         let report = sync(&mut kernel, &wanted).unwrap();
         assert!(report.refused.is_empty(), "{:#?}", report.refused);

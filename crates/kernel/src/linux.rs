@@ -4,10 +4,12 @@
 
 mod bandwidth;
 mod cut;
+mod flows;
 mod inside;
 mod read;
 mod reap;
 mod wire;
+mod withdraw;
 
 pub use cut::cut_wire;
 pub use inside::check;
@@ -21,7 +23,7 @@ use crate::netlink::{self, Family, Messages, Socket};
 use crate::ours::{DETOUR_PREFERENCE, REAPED, ROUTE_PROTOCOL, SHAPE_HANDLE};
 use crate::rtnl::{address, filter, link, neighbour, qdisc, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
-use crate::{netns, nft, sysctl};
+use crate::{loopback, netns, nft, sysctl};
 use ipnet::IpNet;
 use weft_model::IfName;
 
@@ -30,6 +32,7 @@ pub struct Linux {
     route: Socket,
     netfilter: Socket,
     settings: sysctl::Writer,
+    loopback: Option<loopback::Place>,
     /// Wires made since the changes at hand were begun.
     born: HashSet<IfName>,
 }
@@ -76,8 +79,19 @@ impl Linux {
             route: Socket::open(Family::Route)?,
             netfilter: Socket::open(Family::Netfilter)?,
             settings: sysctl::Writer::default(),
+            loopback: None,
             born: HashSet::new(),
         })
+    }
+
+    /// The same, which also leads ports of the loopback elsewhere, with programs at that place.
+    #[must_use]
+    pub fn with_loopback(self, place: Option<loopback::Place>) -> Linux {
+        Linux { loopback: place, ..self }
+    }
+
+    fn loopback(&self) -> Result<&loopback::Place, Cause> {
+        self.loopback.as_ref().ok_or_else(|| loopback::Error::Absent.into())
     }
 
     /// The port numbers of the sockets, by which events of our own making are told.
@@ -91,7 +105,7 @@ impl Linux {
     /// # Errors
     /// As [`Kernel::read`].
     pub fn survey(&mut self) -> Result<Survey, ReadError> {
-        read::survey(&mut self.route, &mut self.netfilter)
+        read::survey(&mut self.route, &mut self.netfilter, self.loopback.as_ref())
     }
 
     /// The nftables socket, for reading counters.
@@ -123,6 +137,7 @@ impl Linux {
                 let alias = wanted.alias.as_deref().filter(|_| wanted.kind != Kind::Wire);
                 link::change(messages, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
+            Change::SetHairpin(name, on) => link::set_hairpin(messages, index(name)?, *on),
             Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
             Change::SetNeighbour(name, ip, mac) => neighbour::set(messages, index(name)?, *ip, *mac),
             Change::SetForwarding(name, mac, to) => neighbour::forward(messages, index(name)?, *mac, *to),
@@ -166,6 +181,14 @@ impl Linux {
             }
             Change::Configure(name, inside) => inside::configure(index(name)?, inside)?,
             Change::Finish(name, alias) => self.finish(name, alias)?,
+            Change::InstallLoopback => self.loopback()?.install()?,
+            Change::SetLocalPorts(ports) => self.loopback()?.set(ports)?,
+            // Where there is no place for programs there are none.
+            Change::UnsetLocalPorts(ports) => {
+                self.loopback.iter().try_for_each(|place| place.unset(ports))?;
+            }
+            Change::RemoveLoopback => self.loopback.iter().try_for_each(loopback::Place::remove)?,
+            Change::ForgetFlows(stale) => self.forget(stale)?,
             _ => {}
         }
         Ok(())
@@ -275,6 +298,11 @@ fn batches(change: &Change) -> bool {
             | Change::SetDetour(..)
             | Change::Configure(..)
             | Change::Finish(..)
+            | Change::InstallLoopback
+            | Change::SetLocalPorts(..)
+            | Change::UnsetLocalPorts(..)
+            | Change::RemoveLoopback
+            | Change::ForgetFlows(..)
     )
 }
 

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | link | its group: [`GROUP`] in the upper half; set at creation, so there is no moment without it; and a second mark, [`is_our_work`] |
 //! | route | protocol [`ROUTE_PROTOCOL`] |
+//! | hairpin of a bridge's port | it is that of a wire of ours |
+//! | BPF programs and maps | names below weft's folder of the BPF file system, with the number of the network namespace |
 //! | address, permanent neighbour, forwarding entry | it is on a link of ours |
 //! | token bucket | it is on a link of ours and has the handle [`SHAPE_HANDLE`] |
 //! | filter | it is on a link of ours and has the preference [`DETOUR_PREFERENCE`]; the discipline it hangs from is nobody's in particular and stays |
@@ -30,10 +32,19 @@ pub const REAPED: u32 = GROUP | 0xffff;
 pub const LEAVING: u32 = GROUP;
 /// The protocol number of routes (linux/rtnetlink.h leaves those above 4 to whoever administers them).
 pub const ROUTE_PROTOCOL: u8 = 119;
+/// The bits of a packet's mark in which the class of a peer stands while the packet is judged by policy; they are zero
+/// again when that is done. Other bits are not weft's.
+pub const POLICY_MARK: u32 = 0x3fff_0000;
+/// How far the class's number is shifted.
+pub const POLICY_MARK_SHIFT: u32 = 16;
 /// The number of a queue that limits a wire: "we" in ASCII.
 pub const SHAPE_HANDLE: u32 = 0x7765_0000;
 /// The preference of the filter that sends what arrives by a wire through its detour: "we" in ASCII.
 pub const DETOUR_PREFERENCE: u16 = 0x7765;
+/// The bits of a packet's mark that are weft's. Others' are left alone, and no packet goes into a tunnel with one of
+/// ours: the kernel looks the outer route up with the inner packet's mark (drivers/net/vxlan/vxlan_core.c), and a
+/// policy route by mark would take it elsewhere.
+pub const MARKS: u32 = 0xffff_0000;
 /// The name of weft's nftables tables, one per family that is needed.
 pub const TABLE: &str = "weft";
 /// The first letters of the host ends of wires.

@@ -18,6 +18,7 @@ use weft_model::{AttachmentId, IfName, Mac, Mode, Netns, NetworkId, Owner, Phase
 use crate::bandwidth::{self, BandwidthPlan};
 use crate::network::NetworkPlan;
 use crate::peer::link_local;
+use crate::ports::{self, PortPlan};
 
 /// The gateway of every routed workload (IPv4): link-local, so that it collides with nobody's addresses.
 pub const GATEWAY4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
@@ -59,6 +60,8 @@ pub struct WorkloadPlan {
     pub routes: Vec<(IpNet, IpAddr)>,
     /// The source the host itself uses towards the workload, per family.
     pub host_sources: Vec<IpAddr>,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PortPlan>,
     /// How much may flow.
     pub bandwidth: BandwidthPlan,
 }
@@ -113,6 +116,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
         gateways,
         routes,
         host_sources: network.gateways.iter().map(IpNet::addr).collect(),
+        ports: ports::plan(&workload.profile.ports, workload.addresses.iter().map(IpNet::addr)),
         bandwidth: bandwidth::plan(workload),
     }
 }

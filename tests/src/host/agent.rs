@@ -38,6 +38,14 @@ impl Agent {
         if signal != Signal::CONT { Ok(()) } else { Ok(kill_process(parent, signal)?) }
     }
 
+    /// A file of its in `/proc`, such as `status`.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn proc(&self, file: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.pid.as_raw_nonzero()))?)
+    }
+
     /// Ends it as nobody can prevent, and waits for that.
     pub fn kill(mut self) {
         self.end();

@@ -169,9 +169,10 @@ struct WantedLink {
 impl WantedLink {
     fn is_met_by(&self, found: &link::Described) -> bool {
         let described = self.link.as_ref().is_none_or(|wanted| {
-            let Link { kind: _, mac, mtu, group, up, master, alias } = wanted;
-            (Some(*mac), *mtu, *group, *up, alias)
-                == (found.mac, found.mtu, found.group, found.up, &found.alias)
+            let Link { kind: _, mac, mtu, group, up, master, hairpin, alias } = wanted;
+            *hairpin == found.hairpin
+                && (Some(*mac), *mtu, *group, *up, alias)
+                    == (found.mac, found.mtu, found.group, found.up, &found.alias)
                 && *master == found.master.and_then(name)
         });
         described && self.is_set(&found.ipv6)

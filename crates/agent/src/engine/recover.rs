@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use std::time::Instant;
 use weft_kernel::netns::Netns;
 use weft_kernel::ours::{WireAlias, read_wire_alias};
 use weft_kernel::{Linux, ReadError, State};
-use weft_model::{AttachmentId, Here, IfName, Network, Node, Phase, Workload, World};
+use weft_model::{AttachmentId, Here, IfName, Network, Node, Phase, PortMapping, Protocol, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
@@ -37,7 +38,8 @@ impl Engine {
     /// # Errors
     /// [`StartError`].
     pub(crate) fn start(config: &Config, reaper: Sender<Retired>) -> Result<Engine, StartError> {
-        let mut kernel = Linux::open().map_err(StartError::Kernel)?;
+        let loopback = config.loopback();
+        let mut kernel = Linux::open().map_err(StartError::Kernel)?.with_loopback(loopback.clone());
         let paths =
             weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
         let (mut store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
@@ -59,19 +61,35 @@ impl Engine {
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             inside: BTreeMap::new(),
+            denials: crate::flows::Denials::default(),
+            numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
+                &found.state.tables,
+            )),
             unwritten: BTreeSet::new(),
             records: super::record::Records::default(),
             store,
             kernel,
             reaper,
+            leaving: BTreeSet::new(),
+            loopback,
+            loopback_wanted: config.publish_on_loopback,
             journal: config.journal(),
             started: Instant::now(),
             early: None,
             health: Vec::new(),
             heard: BTreeMap::new(),
             strange: Vec::new(),
-            cluster_record: config.run_dir.join("cluster.json"),
+            cluster_record: config.state_dir.join("cluster.json"),
             unwritten_cluster: None,
+            store_state: None,
+            store_problems: Vec::new(),
+            own_problem: None,
+            underlay: config.underlay.clone(),
+            zone: config.zone.clone(),
+            tunnel_mac: crate::cluster::identity::read(&config.state_dir).mac,
+            asked: BTreeMap::new(),
+            block: config.block,
+            default_wanted: config.default_network,
         };
         for (outlives_boot, condition) in [(true, &opened.declared), (false, &opened.attachments)] {
             match condition {
@@ -100,6 +118,7 @@ impl Engine {
         engine.adopt_networks(&loaded, &found.state);
         engine.recall_cluster();
         engine.adopt_workloads(loaded, &found.state);
+        engine.replan_policy();
         engine.early = Some(found);
         Ok(engine)
     }
@@ -224,7 +243,8 @@ fn rebuild(
     let network = world.networks.get(&id.network)?;
     let guarded = weft_dataplane::nft::guarded(&found.tables, host_end);
     let (mac, _) = guarded.first()?;
-    let with_prefix = |address: &std::net::IpAddr| {
+    let addresses: Vec<_> = guarded.iter().map(|(_, address)| *address).collect();
+    let with_prefix = |address: &IpAddr| {
         network
             .subnets()
             .find(|s| s.contains(address))
@@ -242,8 +262,23 @@ fn rebuild(
         default_route: true,
         pod: None,
         profile: weft_model::Profile {
+            ports: published_to(found, &addresses),
             bandwidth: weft_dataplane::bandwidth::limits(found, host_end),
             ..weft_model::Profile::default()
         },
     })
+}
+
+/// The ports that lead to these addresses, in nftables and at the loopback.
+fn published_to(found: &State, addresses: &[IpAddr]) -> Vec<PortMapping> {
+    let mut all = weft_dataplane::nft::published_to(&found.tables, addresses);
+    let local = found.loopback.iter().flat_map(|l| &l.ports).filter(|(_, to)| addresses.contains(&to.ip()));
+    for (port, to) in local {
+        let (at, host) = (port.at.ip(), (port.at.port(), port.at.port()));
+        let protocol = Protocol::from_number(port.protocol);
+        let only = protocol.and_then(|p| PortMapping::new(p, Some(at), host, to.port()).ok());
+        let new = only.filter(|only| !all.iter().any(|other| other.meets(only, at.is_ipv4())));
+        all.extend(new);
+    }
+    all
 }

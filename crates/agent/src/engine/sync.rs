@@ -25,7 +25,7 @@ impl Engine {
     /// could not be mended is in the health report and is tried again at the next occasion. Returns whether
     /// all is well now.
     pub(crate) fn sync(&mut self) -> bool {
-        let mut wanted = weft_dataplane::render(&self.plan);
+        let mut wanted = self.wanted();
         self.remember_settings(&wanted);
         for _ in 0..ROUNDS {
             let found = match self.read(&wanted) {
@@ -36,7 +36,7 @@ impl Engine {
                 }
             };
             if self.bury(&found) {
-                wanted = weft_dataplane::render(&self.plan);
+                wanted = self.wanted();
             }
             let report = weft_dataplane::sync_from(&mut self.kernel, &wanted, &found);
             self.health = report.refused.iter().map(|e| chain(e)).collect();
@@ -69,9 +69,16 @@ impl Engine {
         }
     }
 
+    /// What the kernel should hold, as far as this one can.
+    fn wanted(&self) -> weft_dataplane::Wanted {
+        let mut wanted = weft_dataplane::render(&self.plan);
+        self.fit_loopback(&mut wanted);
+        wanted
+    }
+
     /// What a sync would change now.
     pub(super) fn outstanding(&mut self) -> Result<Vec<Change>, Error> {
-        let wanted = weft_dataplane::render(&self.plan);
+        let wanted = self.wanted();
         let found = self.read(&wanted).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
         Ok(weft_dataplane::steps(&wanted, &found))
     }

@@ -181,6 +181,8 @@ fn from_workload(plan: &Plan) -> Vec<Rule> {
     let prohibited = || Expr::Reject(Reject::ADMIN_PROHIBITED);
     let mut rules = vec![
         Rule::new([Expr::lookup(&[Field::IifGroup, Field::OifGroup], SetRef::hash(JOINED)), Expr::accept()]),
+        // A published port is public, whoever asks; so are its answers.
+        Rule::new([ours(Field::OifGroup), Expr::any_bit(Field::CtStatus, DNAT), Expr::accept()]),
         refuse([ours(Field::OifGroup)], prohibited(), ISOLATED),
     ];
     if overlay::is_needed(plan) {
@@ -224,5 +226,7 @@ fn postrouting(plan: &Plan) -> Vec<Rule> {
             leaves().into_iter().chain([from]).chain(inside).chain([Expr::Masquerade { fully_random: true }]),
         )
     };
-    vec![masquerade(Field::IpSaddr, MASQUERADE4), masquerade(Field::Ip6Saddr, MASQUERADE6)]
+    let mut rules = Vec::from(super::ports::hairpin());
+    rules.extend([masquerade(Field::IpSaddr, MASQUERADE4), masquerade(Field::Ip6Saddr, MASQUERADE6)]);
+    rules
 }

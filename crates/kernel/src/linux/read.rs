@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use weft_model::{IfName, Mac};
 
 use crate::change::ReadError;
+use crate::loopback;
 use crate::netlink::{Error, Message, Messages, Socket};
 use crate::nft;
 use crate::ours::{ROUTE_PROTOCOL, is_our_work, is_wire, tables};
@@ -45,7 +46,11 @@ impl Survey {
     }
 }
 
-pub(super) fn survey(socket: &mut Socket, netfilter: &mut Socket) -> Result<Survey, ReadError> {
+pub(super) fn survey(
+    socket: &mut Socket,
+    netfilter: &mut Socket,
+    loopback: Option<&loopback::Place>,
+) -> Result<Survey, ReadError> {
     let mut state = State::default();
     let links = list(socket, "links", &link::list(), link::read)?;
     let names: BTreeMap<u32, IfName> =
@@ -62,6 +67,7 @@ pub(super) fn survey(socket: &mut Socket, netfilter: &mut Socket) -> Result<Surv
             group: found.group,
             up: found.up,
             master: found.master.and_then(|m| names.get(&m).cloned()),
+            hairpin: found.hairpin,
             alias: found.alias.clone(),
         };
         state.links.insert(name, link);
@@ -96,6 +102,7 @@ pub(super) fn survey(socket: &mut Socket, netfilter: &mut Socket) -> Result<Surv
         }
     }
     super::bandwidth::read(socket, &ours, &names, &mut state)?;
+    state.loopback = loopback.map(loopback::Place::read).transpose().map_err(ReadError::Loopback)?.flatten();
     state.tables = nft::read(netfilter, &tables()).map_err(ReadError::Rules)?;
     Ok(Survey { state, links, routes, addresses })
 }
