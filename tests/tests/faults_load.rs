@@ -243,11 +243,12 @@ fn a_soak_ends_as_it_began() -> Result<()> {
     let (host, agent) = Host::with_networks(&if full() { [ROUTED, BRIDGE] } else { small })?;
     host.namespaces(&names(20))?;
     let empty = host.dump()?;
-    let (warm_up, length) = if full() { (90, 3600) } else { (6, 15) };
+    // The small subnets have been gone through after 183 pairs.
+    let (warm_up, length) = if full() { (4_500, 180_000) } else { (300, 300) };
     let (pause, mut pairs) = (Duration::from_millis(if full() { 20 } else { 0 }), 0_usize); // fifty a second
-    let mut run = |length: u64| -> Result<usize> {
+    let mut run = |count: usize| -> Result<Duration> {
         let (start, before) = (Instant::now(), pairs);
-        while start.elapsed() < Duration::from_secs(length) {
+        while pairs < before + count {
             let due = start + pause * u32::try_from(pairs - before).unwrap_or(u32::MAX);
             sleep(due.saturating_duration_since(Instant::now()));
             let (name, network) =
@@ -256,7 +257,7 @@ fn a_soak_ends_as_it_began() -> Result<()> {
             host.detach(network, &name).with_context(|| format!("pair {pairs}"))?;
             pairs += 1;
         }
-        Ok(pairs - before)
+        Ok(start.elapsed())
     };
     // What it uses when it has come to rest: memory in KiB, files, and bytes of its own two.
     let weigh = || -> Result<(u64, usize, u64)> {
@@ -268,13 +269,14 @@ fn a_soak_ends_as_it_began() -> Result<()> {
     };
     run(warm_up)?;
     let before = weigh()?;
-    let count = run(length)?;
+    let took = run(length)?;
     let after = weigh()?;
-    println!("{count} pairs in {length} s; resident KiB, open files, bytes on disk: {before:?} → {after:?}");
+    println!("{length} pairs in {took:?}; resident KiB, open files, bytes on disk: {before:?} → {after:?}");
     // The folder of settings that was written last stays open, and so may one peer's connection be.
     ensure!(after.1 <= before.1 + 2, "open files grew from {} to {}", before.1, after.1);
     ensure!(after.0 <= before.0 + before.0 / 100, "memory grew from {} to {} KiB", before.0, after.0);
-    ensure!(after.2 <= before.2, "the records grew from {} to {} bytes", before.2, after.2);
+    // A file never shrinks, and has room for what was most.
+    ensure!(after.2 <= 2 * before.2, "the records grew from {} to {} bytes", before.2, after.2);
     Ok(())
 }
 
