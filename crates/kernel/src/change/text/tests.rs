@@ -7,6 +7,7 @@ use std::path::Path;
 use weft_model::{IfName, Netns};
 
 use crate::Change;
+use crate::change::Stale;
 use crate::nft::{Declaration, Expr, Family, Field, Item, Key, Op, Rule, TableName, Type, Value};
 use crate::state::{Inside, InsideRoute, Kind, Link, LocalPort, Route, Shape, Sysctl};
 
