@@ -115,7 +115,9 @@ impl Engine {
     fn declare_objects(&mut self, declared: Declared, writes: Vec<Write>) -> Result<(), Error> {
         self.record(writes)?;
         self.world.declared = declared;
-        if self.enforce(OPERATION) { Ok(()) } else { self.sync_strictly() }
+        let done = if self.enforce(OPERATION) { Ok(()) } else { self.sync_strictly() };
+        self.end_denied_flows();
+        done
     }
 
     /// Objects by kind, namespace and name.

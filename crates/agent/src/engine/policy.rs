@@ -47,13 +47,12 @@ impl Engine {
         if !refused.is_empty() {
             self.reap_and_resync();
         }
-        self.end_denied_flows();
         refused.is_empty()
     }
 
     /// Has the kernel forget connections that are denied now: their next packet begins anew, and is judged. Others are
     /// left alone, or translated ones would break.
-    fn end_denied_flows(&mut self) {
+    pub(super) fn end_denied_flows(&mut self) {
         if self.plan.policy.subjects.is_empty() {
             return;
         }

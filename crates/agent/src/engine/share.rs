@@ -89,11 +89,10 @@ impl Engine {
         if self.world.declared == weft_model::Declared::default() {
             return;
         }
-        let before = self.plan.clone();
-        self.replan();
-        if self.plan != before {
+        if !self.enforce("peers") {
             self.sync();
         }
+        self.end_denied_flows();
     }
 
     /// The hosts that are known of now.
