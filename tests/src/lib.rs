@@ -28,8 +28,11 @@
 //! # }
 //! ```
 
+pub mod cases;
 pub mod cnitool;
+pub mod confinement;
 pub mod containerd;
+pub mod containers;
 pub mod cri;
 pub mod engine;
 pub mod ground;
@@ -47,6 +50,7 @@ pub mod suite;
 pub mod wait;
 pub mod weft;
 
+pub use confinement::Confinement;
 pub use engine::Engine;
 pub use host::{Agent, Host};
 pub use network::Network;

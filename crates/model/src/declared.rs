@@ -6,7 +6,7 @@ use crate::label::Labels;
 use crate::name::{NamespaceName, ObjectName};
 use crate::namespace::{self, Namespace};
 use crate::object::{Kind, Object, ObjectId};
-use crate::policy::{ClusterNetworkPolicy, HostPolicy, NetworkPolicy};
+use crate::policy::{ClusterNetworkPolicy, NetworkPolicy};
 
 /// What people have declared, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +17,6 @@ pub struct Declared {
     pub policies: BTreeMap<(NamespaceName, ObjectName), NetworkPolicy>,
     /// Policies for the whole cluster.
     pub cluster_policies: BTreeMap<ObjectName, ClusterNetworkPolicy>,
-    /// Policies for hosts.
-    pub host_policies: BTreeMap<ObjectName, HostPolicy>,
 }
 
 impl Declared {
@@ -37,7 +35,6 @@ impl Declared {
             Object::ClusterNetworkPolicy(object) => {
                 self.cluster_policies.insert(name, object).map(Object::ClusterNetworkPolicy)
             }
-            Object::HostPolicy(object) => self.host_policies.insert(name, object).map(Object::HostPolicy),
         }
     }
 
@@ -53,7 +50,6 @@ impl Declared {
             Kind::ClusterNetworkPolicy => {
                 self.cluster_policies.remove(name).map(Object::ClusterNetworkPolicy)
             }
-            Kind::HostPolicy => self.host_policies.remove(name).map(Object::HostPolicy),
         }
     }
 
@@ -62,8 +58,7 @@ impl Declared {
         let namespaces = self.namespaces.values().cloned().map(Object::Namespace);
         let policies = self.policies.values().cloned().map(Object::NetworkPolicy);
         let cluster = self.cluster_policies.values().cloned().map(Object::ClusterNetworkPolicy);
-        let hosts = self.host_policies.values().cloned().map(Object::HostPolicy);
-        namespaces.chain(policies).chain(cluster).chain(hosts)
+        namespaces.chain(policies).chain(cluster)
     }
 
     /// The labels of a namespace, its name among them.

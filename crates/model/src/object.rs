@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::label::Labels;
 use crate::name::{NamespaceName, ObjectName};
 use crate::namespace::{Namespace, default_namespace};
-use crate::policy::{ClusterNetworkPolicy, HostPolicy, NetworkPolicy};
+use crate::policy::{ClusterNetworkPolicy, NetworkPolicy};
 
 /// What all objects have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,7 +207,7 @@ macro_rules! objects {
     };
 }
 
-objects!(Namespace, NetworkPolicy, ClusterNetworkPolicy, HostPolicy);
+objects!(Namespace, NetworkPolicy, ClusterNetworkPolicy);
 
 impl Kind {
     /// The kind that somebody means by `networkpolicy`, `networkpolicies`, `netpol`, `NetworkPolicy`.
@@ -286,7 +286,7 @@ impl Object {
         match self {
             Object::Namespace(object) => object.status = crate::namespace::NamespaceStatus::default(),
             Object::NetworkPolicy(object) => object.metadata.namespace = namespace,
-            Object::ClusterNetworkPolicy(_) | Object::HostPolicy(_) => {}
+            Object::ClusterNetworkPolicy(_) => {}
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Who may speak to whom: NetworkPolicy (networking.k8s.io/v1), ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2),
-//! and weft's policy for hosts themselves.
+//! Who may speak to whom: NetworkPolicy (networking.k8s.io/v1), ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2).
 //!
 //! Only the words; what they come to is `weft_plan::policy`'s.
 
@@ -10,9 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
-    Action, ClusterNetworkPolicy, ClusterPeer, ClusterPolicySpec, ClusterRuleIn, ClusterRuleOut, HostPolicy,
-    HostPolicySpec, HostRuleIn, HostRuleOut, HostSubject, NamespacedPods, PortMatch, PortNumber, PortSpan,
-    ProtocolMatch, Subject, Tier,
+    Action, ClusterNetworkPolicy, ClusterPeer, ClusterPolicySpec, ClusterRuleIn, ClusterRuleOut,
+    NamespacedPods, PortMatch, PortNumber, PortSpan, ProtocolMatch, Subject, Tier,
 };
 pub use port::{NamedPorts, PolicyPort, PortRef, Protocol, WorkloadPort, named_port};
 

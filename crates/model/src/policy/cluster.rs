@@ -1,4 +1,4 @@
-//! ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2), and the same for hosts under weft's own group.
+//! ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2).
 //!
 //! Peers by domain name are not known here, and so refused like any unknown field.
 
@@ -181,47 +181,6 @@ pub struct PortSpan {
     pub end: u16,
 }
 
-/// `kind: ClusterNetworkPolicy` of weft's own group: what may reach hosts themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HostPolicy {
-    /// `weft.network/v1alpha1`.
-    pub api_version: String,
-    /// Its name.
-    pub metadata: Metadata,
-    /// What it says.
-    pub spec: HostPolicySpec,
-}
-
-/// What a [`HostPolicy`] says. There is one tier: what no rule matches passes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HostPolicySpec {
-    /// 0 to 1000; lower numbers are looked at first.
-    pub priority: u16,
-    /// Which hosts.
-    pub subject: HostSubject,
-    /// Rules for what reaches them; the first that matches decides.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ingress: Vec<HostRuleIn>,
-    /// Rules for what they reach; the first that matches decides.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub egress: Vec<HostRuleOut>,
-}
-
-/// Which hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HostSubject {
-    /// Hosts with these labels; every host has `kubernetes.io/hostname`. Empty means all.
-    pub nodes: Selector,
-}
-
-/// As [`ClusterRuleIn`]; `from` may have networks.
-pub type HostRuleIn = ClusterRuleIn;
-/// As [`ClusterRuleOut`].
-pub type HostRuleOut = ClusterRuleOut;
-
 impl Resource for ClusterNetworkPolicy {
     const API_VERSION: &'static str = "policy.networking.k8s.io/v1alpha2";
     const KIND: &'static str = "ClusterNetworkPolicy";
@@ -244,30 +203,7 @@ impl Resource for ClusterNetworkPolicy {
         let Subject { namespaces, pods } = &spec.subject;
         one_of([namespaces.is_some(), pods.is_some()], "spec.subject", "namespaces or pods")?;
         select(namespaces.as_ref(), pods.as_ref(), "spec.subject")?;
-        rules(&spec.ingress, &spec.egress, false)
-    }
-}
-
-impl Resource for HostPolicy {
-    const API_VERSION: &'static str = "weft.network/v1alpha1";
-    const KIND: &'static str = "ClusterNetworkPolicy";
-    const PLURAL: &'static str = "hostpolicies";
-    const SHORT: &'static str = "hostpolicy";
-    const NAMESPACED: bool = false;
-
-    fn api_version(&self) -> &str {
-        &self.api_version
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn validate_spec(&self) -> Result<(), Flaw> {
-        enforcement(&self.metadata)?;
-        priority(self.spec.priority)?;
-        selector(&self.spec.subject.nodes, "spec.subject.nodes")?;
-        rules(&self.spec.ingress, &self.spec.egress, true)
+        rules(&spec.ingress, &spec.egress)
     }
 }
 
@@ -301,7 +237,7 @@ fn select(namespaces: Option<&Selector>, pods: Option<&NamespacedPods>, path: &s
     Ok(())
 }
 
-fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut], host: bool) -> Result<(), Flaw> {
+fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut]) -> Result<(), Flaw> {
     let inward = ingress.iter().map(|r| (&r.name, &r.from, &r.protocols));
     let outward = egress.iter().map(|r| (&r.name, &r.to, &r.protocols));
     for (direction, list, all) in [
@@ -318,7 +254,7 @@ fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut], host: bool) -> Re
                 return Err(Flaw::new(format!("{path}.name"), "is longer than 100 bytes"));
             }
             some(peers.len(), &format!("{path}.{list}"))?;
-            let networks = host || direction == Direction::Egress;
+            let networks = direction == Direction::Egress;
             for (at, peer) in peers.iter().enumerate() {
                 peer.validate(&format!("{path}.{list}[{at}]"), networks)?;
             }
@@ -326,7 +262,7 @@ fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut], host: bool) -> Re
             some(protocols.len(), &format!("{path}.protocols"))?;
             let nameless = peers.iter().any(|p| p.networks.is_some()) && direction == Direction::Egress;
             for (at, protocol) in protocols.iter().enumerate() {
-                protocol.validate(&format!("{path}.protocols[{at}]"), nameless || host)?;
+                protocol.validate(&format!("{path}.protocols[{at}]"), nameless)?;
             }
         }
     }
@@ -363,10 +299,7 @@ impl ProtocolMatch {
         let present = [tcp.is_some(), udp.is_some(), sctp.is_some(), destination_named_port.is_some()];
         one_of(present, path, "tcp, udp, sctp and destinationNamedPort")?;
         if destination_named_port.is_some() && nameless {
-            return Err(Flaw::new(
-                format!("{path}.destinationNamedPort"),
-                "networks and hosts name no ports",
-            ));
+            return Err(Flaw::new(format!("{path}.destinationNamedPort"), "networks name no ports"));
         }
         for (word, ports) in [("tcp", tcp), ("udp", udp), ("sctp", sctp)] {
             let Some(ports) = ports else { continue };

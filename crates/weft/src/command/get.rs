@@ -114,9 +114,6 @@ fn gist(object: &Object) -> String {
         Object::ClusterNetworkPolicy(policy) => {
             format!("tier {:?}, priority {}", policy.spec.tier, policy.spec.priority)
         }
-        Object::HostPolicy(policy) => {
-            format!("hosts: {}, priority {}", policy.spec.subject.nodes, policy.spec.priority)
-        }
     }
 }
 

@@ -82,7 +82,7 @@ fn explain(error: StoreError) -> anyhow::Error {
 }
 
 /// The whole chain on one line.
-fn error_line(error: &dyn std::error::Error) -> String {
+pub(crate) fn error_line(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
