@@ -256,7 +256,13 @@ impl Job<'_> {
                     failures += 1;
                     continue;
                 }
-                other => other?,
+                Err(error) => {
+                    if part.size() == 0 {
+                        part.discard()?; // nothing to go on with
+                    }
+                    return Err(error);
+                }
+                Ok(()) => {}
             }
             match part.finish(self.store, Some(&blob.digest)) {
                 // What was here from an earlier try may be what is wrong.

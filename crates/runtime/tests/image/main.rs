@@ -5,6 +5,7 @@
 
 mod hostile;
 mod layers;
+mod layout;
 mod pack;
 mod random;
 mod store;

@@ -8,6 +8,7 @@
 //! A chunk is written once and read by both. The channels are short, so that the slower sets the pace.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,12 +18,20 @@ use std::thread;
 use super::LayerError;
 use crate::image::{Digest, Hasher, Limits, Meter};
 
-type Chunk = Arc<Vec<u8>>;
+/// Bytes that are written once and then read by two threads.
+#[derive(Default)]
+struct Piece {
+    buffer: Vec<u8>,
+    /// How many of them count.
+    len: usize,
+}
+
+type Chunk = Arc<Piece>;
 
 /// Bytes of a chunk: few system calls for large files, and still in the processor's cache when it is read.
 const CHUNK: usize = 128 << 10;
 /// Chunks on the way at most.
-const DEPTH: usize = 8;
+const DEPTH: usize = 16;
 
 /// The unpacked archive, chunk by chunk.
 pub(crate) struct Source {
@@ -36,13 +45,13 @@ pub(crate) struct Source {
 impl Source {
     /// What is there next; empty only at the end.
     pub(super) fn peek(&mut self) -> Result<&[u8], LayerError> {
-        while self.at == self.chunk.len() {
+        while self.at == self.chunk.len {
             match self.chunks.recv() {
                 Ok(chunk) => (self.chunk, self.at) = (chunk?, 0),
                 Err(_) => return Ok(&[]),
             }
         }
-        Ok(&self.chunk[self.at..])
+        Ok(&self.chunk.buffer[self.at..self.chunk.len])
     }
 
     /// Goes on by `count` bytes that [`peek`](Self::peek) has shown.
@@ -99,7 +108,7 @@ pub(crate) fn decompress<T>(
         });
         let digest = scope.spawn(move || {
             let mut hasher = Hasher::default();
-            hashed.iter().for_each(|chunk| hasher.update(&chunk));
+            hashed.iter().for_each(|chunk| hasher.update(&chunk.buffer[..chunk.len]));
             hasher.finish()
         });
         let mut source = Source { chunks: receiver, chunk: Chunk::default(), at: 0, taken: 0 };
@@ -126,13 +135,17 @@ fn pump(
     let counted = Counted { input, read: Rc::clone(&read) };
     let mut decoder = decoder(BufReader::with_capacity(CHUNK, counted)).map_err(failed)?;
     let (mut out, mut seen) = (0, 0);
+    // Buffers go round: memory that is fresh each time costs the kernel a page fault for every page.
+    let mut given: VecDeque<Chunk> = VecDeque::new();
     loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        decoder.by_ref().take(CHUNK as u64).read_to_end(&mut chunk).map_err(failed)?;
-        if chunk.is_empty() {
+        let free = given.pop_front_if(|oldest| Arc::strong_count(oldest) == 1);
+        let mut chunk = free.unwrap_or_else(|| Arc::new(Piece { buffer: vec![0; CHUNK], len: 0 }));
+        let Some(piece) = Arc::get_mut(&mut chunk) else { continue }; // nobody else has it: it was the last
+        piece.len = fill(&mut *decoder, &mut piece.buffer).map_err(failed)?;
+        if piece.len == 0 {
             return Ok(());
         }
-        out += chunk.len() as u64;
+        out += piece.len as u64;
         meter.advance(read.get() - seen);
         seen = read.get();
         if out > limits.unpacked {
@@ -141,12 +154,26 @@ fn pump(
         if out > Limits::RATIO_FREE && out / limits.ratio.max(1) > seen {
             return Err(LayerError::Bomb { ratio: limits.ratio });
         }
-        let chunk = Arc::new(chunk);
+        given.push_back(Arc::clone(&chunk));
         let copy = Arc::clone(&chunk);
         if chunks.send(Ok(chunk)).is_err() || copies.send(copy).is_err() {
             return Ok(());
         }
     }
+}
+
+/// Fills a buffer as far as there are bytes.
+fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match input.read(&mut buffer[done..]) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }
 
 /// By the first bytes, not by what a media type claims: the digest of what comes out is checked in any case.
