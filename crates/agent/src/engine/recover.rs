@@ -65,6 +65,7 @@ impl Engine {
             journal: config.journal(),
             started: Instant::now(),
             health: Vec::new(),
+            claims: weft_plan::peer::Claims::default(),
             heard: BTreeMap::new(),
             strange: Vec::new(),
             cluster_record: config.run_dir.join("cluster.json"),
