@@ -23,7 +23,7 @@ const SRCNAT: i32 = 100;
 
 /// Bits of `ct state` (linux/netfilter/nf_conntrack_common.h): 1 invalid, 2 established, 4 related.
 const INVALID: u32 = 1;
-const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+pub(super) const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 /// `ct status dnat` (IPS_DST_NAT).
 const DNAT: u32 = 1 << 5;
 
