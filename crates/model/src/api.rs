@@ -4,8 +4,9 @@
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
 mod error;
+mod flow;
 mod object;
-mod peer;
+mod status;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,11 +21,14 @@ use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
-use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
+use crate::workload::{AttachmentId, Owner, PodIdentity};
 
 pub use self::error::{Error, ErrorKind};
+pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};
-pub use self::peer::{Explanation, Hop, PeerStatus, ReachStatus};
+pub use self::status::{
+    Explanation, Hop, Member, Owned, PeerStatus, ReachStatus, Refused, Status, StoreState, WorkloadStatus,
+};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -74,6 +78,13 @@ pub enum Request {
     },
     /// All networks. Reply: [`Reply::Networks`].
     NetworkList,
+    /// All hosts of the cluster. Reply: [`Reply::Nodes`].
+    NodeList,
+    /// Remove a host that is gone for ever. Reply: [`Reply::Done`].
+    NodeRemove {
+        /// Its name.
+        name: NodeName,
+    },
     /// The agent's view of this host. Reply: [`Reply::Status`].
     Status,
     /// What the agent would change in the kernel now. Reply: [`Reply::Diff`].
@@ -95,6 +106,10 @@ pub enum Request {
     Get(Get),
     /// Forget objects; absence is success. Reply: [`Reply::Applied`].
     Delete(Vec<ObjectId>),
+    /// Packets that policy denied a short while ago. Reply: [`Reply::Flows`].
+    Flows(Flows),
+    /// Whether policy lets a connection pass, and why. Reply: [`Reply::Judged`].
+    Judge(Judge),
 }
 
 /// A wish for an interface.
@@ -205,6 +220,8 @@ pub enum Reply {
     Network(Box<NetworkStatus>),
     /// All networks.
     Networks(Vec<NetworkStatus>),
+    /// All hosts of the cluster.
+    Nodes(Vec<Member>),
     /// The host's state.
     Status(Box<Status>),
     /// Outstanding changes as equivalent commands; empty when kernel and plan agree.
@@ -217,6 +234,10 @@ pub enum Reply {
     Applied(Vec<(ObjectId, Outcome)>),
     /// Objects.
     Objects(Vec<Object>),
+    /// Denials.
+    Flows(Vec<Denial>),
+    /// What policy says, as a JSON document in text.
+    Judged(String),
     /// The way of a packet.
     Explanation(Box<Explanation>),
     /// It failed.
@@ -286,77 +307,4 @@ pub struct PoolStatus {
     pub resting: u64,
     /// How many a workload could have in all; saturates for large IPv6 subnets.
     pub usable: u64,
-}
-
-/// What `weft status` shows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// Version of this structure.
-    pub api: u32,
-    /// This host.
-    pub node: NodeName,
-    /// weft's version.
-    pub version: String,
-    /// Process id of the agent.
-    pub pid: u32,
-    /// Seconds since it started.
-    pub uptime: u64,
-    /// Resident memory in KiB.
-    pub resident_kib: u64,
-    /// The dataplane in use.
-    pub dataplane: String,
-    /// Its networks.
-    pub networks: Vec<NetworkStatus>,
-    /// Its workloads.
-    pub workloads: Vec<WorkloadStatus>,
-    /// Other hosts of the cluster.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub peers: Vec<PeerStatus>,
-    /// Packets refused, by reason.
-    pub refused: Vec<Refused>,
-    /// What is wrong, with what to do; empty when all is well.
-    pub health: Vec<String>,
-}
-
-/// One workload in `weft status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorkloadStatus {
-    /// Its identity.
-    pub id: AttachmentId,
-    /// The host's end.
-    pub host_ifname: IfName,
-    /// Its addresses.
-    pub addresses: Vec<IpNet>,
-    /// Its Ethernet address.
-    pub mac: Mac,
-    /// How far it has come.
-    pub phase: Phase,
-    /// Its namespace.
-    pub netns: PathBuf,
-    /// `namespace/name` in Kubernetes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<PodIdentity>,
-    /// Its limits.
-    #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
-    pub bandwidth: Bandwidth,
-}
-
-/// A counter of refused packets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refused {
-    /// Why: the comment of the rule that refused them.
-    pub reason: String,
-    /// How many packets.
-    pub packets: u64,
-    /// How many bytes.
-    pub bytes: u64,
-}
-
-/// One kernel object or file of weft's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Owned {
-    /// `link`, `address`, `route`, `neighbour`, `limit`, `detour`, `nftables`, `sysctl`, `file`.
-    pub kind: String,
-    /// The object, as the command that lists it would show it.
-    pub object: String,
 }
