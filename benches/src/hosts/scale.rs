@@ -15,7 +15,7 @@ use weft_model::{
     AttachmentId, Encapsulation, Here, Mac, Mode, Netns as Place, Network, NetworkId, Node, NodeName, Owner,
     Phase, Vni, Workload, World,
 };
-use weft_plan::peer::clashes;
+use weft_plan::peer::Claims;
 
 const NODES: u32 = 5_000;
 const EACH: u32 = 30;
@@ -111,6 +111,17 @@ fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     (value, begin.elapsed())
 }
 
+/// As [`timed`], in processor time: what a busy machine's other work takes is left out.
+fn computed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    };
+    let begin = now();
+    let value = what();
+    (value, now().saturating_sub(begin))
+}
+
 fn row(what: &str, measured: impl std::fmt::Display, goal: &str) {
     println!("| {what} | {measured} | {goal} |");
 }
@@ -138,42 +149,46 @@ fn plans() -> Result<()> {
         }
     }
     let here = here()?;
-    let (mut plan, planning) = timed(|| weft_plan::plan(&world, &here));
+    let (mut plan, planning) = computed(|| weft_plan::plan(&world, &here));
     ensure!(plan.peers.len() == NODES as usize - 1, "{} peers", plan.peers.len());
-    let (wanted, rendering) = timed(|| render(&plan));
-    let (all, diffing) = timed(|| steps(&wanted, &State::default()));
+    let (wanted, rendering) = computed(|| render(&plan));
+    let (all, diffing) = computed(|| steps(&wanted, &State::default()));
     row("plan of 5,000 hosts", format!("{:.0} ms", ms(planning)), "");
     row(&format!("its rendering, and {} steps", all.len()), format!("{:.0} ms", ms(rendering + diffing)), "");
     row(
-        "plan, rendering and steps at the start",
+        "plan, rendering and steps at the start (processor time)",
         format!("{:.0} ms", ms(planning + rendering + diffing)),
         "≤ 2,000 ms",
     );
     drop((wanted, all));
 
     let own = world.nodes[&here.name].clone();
+    let (mut claims, counting) = computed(|| Claims::of(plan.peers.values()));
+    row("counting who claims what", format!("{:.0} ms", ms(counting)), "");
     let mut times = Vec::new();
     for change in 0..CHANGES {
         let number = 100 + change * 7;
         let (name, mut new) = (name(number)?, node(number)?);
         new.addresses[0] = net(&format!("172.61.{}.{}/16", change / 200, change % 200 + 1))?;
         let changed = BTreeSet::from([name.clone()]);
-        let (made, time) = timed(|| {
+        let (made, time) = computed(|| {
             let was = render_peers(&plan, &changed);
-            let before = plan.peers.get(&name).cloned();
+            let mut clash = plan.peers.get(&name).is_some_and(|peer| claims.remove(peer));
             weft_plan::replan_peer(&mut plan, &here, &own, &name, Some(&new));
-            let now = plan.peers.get(&name);
-            let others = plan.peers.iter().filter(|(n, _)| **n != name).map(|(_, p)| p);
-            let clash = clashes(before.iter().chain(now), others);
+            clash |= plan.peers.get(&name).is_some_and(|peer| claims.add(peer));
             (steps(&render_peers(&plan, &changed), &was.state), clash)
         });
         ensure!(!made.0.is_empty() && !made.1, "a change of {name} changes nothing");
         times.push(time);
     }
     times.sort_unstable();
-    row("one host changes: plan and steps, p50", format!("{:.3} ms", ms(times[times.len() / 2])), "≤ 1 ms");
     row(
-        "one host changes: plan and steps, p99",
+        "one host changes: plan and steps, p50 (processor time)",
+        format!("{:.3} ms", ms(times[times.len() / 2])),
+        "≤ 1 ms",
+    );
+    row(
+        "one host changes: plan and steps, p99 (processor time)",
         format!("{:.3} ms", ms(times[times.len() * 99 / 100])),
         "≤ 1 ms",
     );

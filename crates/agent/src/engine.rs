@@ -79,6 +79,8 @@ pub(crate) struct Engine {
     started: Instant,
     /// What is wrong, for `weft status`.
     health: Vec<String>,
+    /// Who of the other hosts claims what; follows the plan.
+    claims: weft_plan::peer::Claims,
     /// What is known of other hosts by asking them.
     heard: BTreeMap<NodeName, Sample>,
     /// What of the cluster's records cannot be used, for the same.
@@ -178,6 +180,7 @@ impl Engine {
     /// Computes the plan anew, after a change of more than one workload.
     fn replan(&mut self) {
         self.plan = weft_plan::plan(&self.world, &self.here);
+        self.claims = weft_plan::peer::Claims::of(self.plan.peers.values());
         self.numbering.assign(&mut self.plan.policy);
     }
 

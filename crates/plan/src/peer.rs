@@ -175,24 +175,61 @@ pub(crate) fn link_local(mac: Mac) -> Ipv6Addr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
 }
 
-/// Whether hosts that did not change hold something that a changed one holds or held: then taking away what
-/// the changed ones held would take it from those, too.
-#[must_use]
-pub fn clashes<'a>(
-    changed: impl Iterator<Item = &'a PeerPlan>,
-    unchanged: impl Iterator<Item = &'a PeerPlan>,
-) -> bool {
-    let mut blocks: BTreeSet<IpNet> = BTreeSet::new();
-    let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
-    let mut macs: BTreeSet<Mac> = BTreeSet::new();
-    for peer in changed {
-        blocks.extend(peer.reaches.iter().flat_map(|r| &r.blocks));
-        addresses.extend(&peer.addresses);
-        macs.insert(peer.mac);
+/// Something that belongs to one host alone, and by which the kernel's entries for it are keyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Block(IpNet),
+    Address(IpAddr),
+    Mac(Mac),
+}
+
+/// How many other hosts claim what: two that claim the same share an entry in the kernel, so that taking away what
+/// one of them had would take it from the other, too.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(BTreeMap<Claim, u32>);
+
+impl Claims {
+    /// Those of all these hosts.
+    #[must_use]
+    pub fn of<'a>(peers: impl IntoIterator<Item = &'a PeerPlan>) -> Claims {
+        let mut claims = Claims::default();
+        for peer in peers {
+            claims.add(peer);
+        }
+        claims
     }
-    unchanged.into_iter().any(|peer| {
-        macs.contains(&peer.mac)
-            || peer.addresses.iter().any(|a| addresses.contains(a))
-            || peer.reaches.iter().flat_map(|r| &r.blocks).any(|b| blocks.contains(b))
-    })
+
+    /// Notes a host's; returns whether somebody else has one of them.
+    pub fn add(&mut self, peer: &PeerPlan) -> bool {
+        let mut shared = false;
+        for claim in claims(peer) {
+            let count = self.0.entry(claim).or_default();
+            *count += 1;
+            shared |= *count > 1;
+        }
+        shared
+    }
+
+    /// Forgets a host's; returns whether somebody else has one of them.
+    pub fn remove(&mut self, peer: &PeerPlan) -> bool {
+        let mut shared = false;
+        for claim in claims(peer) {
+            match self.0.get_mut(&claim) {
+                Some(count) if *count > 1 => {
+                    *count -= 1;
+                    shared = true;
+                }
+                _ => {
+                    self.0.remove(&claim);
+                }
+            }
+        }
+        shared
+    }
+}
+
+fn claims(peer: &PeerPlan) -> BTreeSet<Claim> {
+    let blocks = peer.reaches.iter().flat_map(|r| &r.blocks).map(|b| Claim::Block(*b));
+    let addresses = peer.addresses.iter().map(|a| Claim::Address(*a));
+    blocks.chain(addresses).chain([Claim::Mac(peer.mac)]).collect()
 }

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_kernel::Kernel;
 use weft_model::{Cluster, Network, NetworkName, Node, NodeName};
 use weft_plan::address::{Addresses, Pool, overlaps};
-use weft_plan::peer::clashes;
 use weft_store::Write;
 
 use super::Engine;
@@ -285,7 +284,10 @@ impl Engine {
 
     /// Makes the ways to these hosts what they are now, and touches nothing else.
     fn change_peers(&mut self, nodes: &BTreeMap<NodeName, Node>, changed: &BTreeSet<NodeName>) -> bool {
-        let before: Vec<_> = changed.iter().filter_map(|name| self.plan.peers.get(name)).cloned().collect();
+        let mut shared = false;
+        for peer in changed.iter().filter_map(|name| self.plan.peers.get(name)) {
+            shared |= self.claims.remove(peer);
+        }
         let was = weft_dataplane::render_peers(&self.plan, changed);
         let own = self.world.nodes.get(&self.here.name).cloned().unwrap_or_else(|| Node::alone(0));
         for name in changed {
@@ -295,10 +297,10 @@ impl Engine {
             };
             weft_plan::replan_peer(&mut self.plan, &self.here, &own, name, nodes.get(name));
         }
-        let now = changed.iter().filter_map(|name| self.plan.peers.get(name));
-        let others =
-            self.plan.peers.iter().filter(|(name, _)| !changed.contains(*name)).map(|(_, peer)| peer);
-        if clashes(before.iter().chain(now), others) {
+        for peer in changed.iter().filter_map(|name| self.plan.peers.get(name)) {
+            shared |= self.claims.add(peer);
+        }
+        if shared {
             return self.sync();
         }
         let steps = weft_dataplane::steps(&weft_dataplane::render_peers(&self.plan, changed), &was.state);

@@ -77,6 +77,7 @@ impl Engine {
             started: Instant::now(),
             early: None,
             health: Vec::new(),
+            claims: weft_plan::peer::Claims::default(),
             heard: BTreeMap::new(),
             strange: Vec::new(),
             cluster_record: config.state_dir.join("cluster.json"),

@@ -19,7 +19,7 @@ use weft_kernel::nft::{Compare, Family};
 use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, MARKS, TUNNEL, tunnel_group};
 use weft_plan::{NetworkPlan, Path, PeerPlan, Plan};
 
-use super::inet::{joined_group, not_ours, refuse};
+use super::inet::{ESTABLISHED_OR_RELATED, joined_group, not_ours, refuse};
 use super::name;
 
 /// UDP port of VXLAN (RFC 7348).
@@ -191,6 +191,12 @@ pub(super) fn from_workload() -> Vec<Rule> {
         [(Field::IpDaddr, CLUSTER4, DIRECT4, HOME4), (Field::Ip6Daddr, CLUSTER6, DIRECT6, HOME6)]
     {
         let key = [field, Field::IifGroup];
+        // A connection that stands was of one network when it began: the dearer look-up is for first packets.
+        rules.push(Rule::new([
+            Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED),
+            Expr::lookup(&[field], SetRef::interval(direct)),
+            Expr::accept(),
+        ]));
         rules.push(Rule::new([
             Expr::lookup(&[field], SetRef::interval(direct)),
             Expr::lookup(&key, SetRef::interval(home)),
@@ -212,7 +218,8 @@ pub(super) fn to_workload() -> Vec<Rule> {
         let key = [field, Field::OifGroup];
         Rule::new([Expr::lookup(&key, SetRef::interval(home)), Expr::accept()])
     };
-    vec![passes(Field::IpSaddr, HOME4), passes(Field::Ip6Saddr, HOME6)]
+    let known = Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::accept()]);
+    vec![known, passes(Field::IpSaddr, HOME4), passes(Field::Ip6Saddr, HOME6)]
 }
 
 /// What keeps a packet from being masqueraded: its destination is reached without a tunnel, and knows the
