@@ -5,13 +5,15 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where the programs are: statically linked, so that they run on any host and in any container.
 BIN    := $(TARGET)/dist
 
-.PHONY: help demo test test-long bench-attach lint fuzz build setup-demo setup-test clean
+.PHONY: help demo test test-long bench-attach bench-run bench-unpack lint fuzz build setup-demo setup-test clean
 
 help:
 	@echo "make demo          install what it needs, build, and show the main job (about two minutes after the build)"
 	@echo "make test          install what it needs and run all tests"
 	@echo "make test-long     the same with soaks, full seeds and fuzzing (hours)"
 	@echo "make bench-attach  measure attaching beside other network plugins; the table is in docs/benchmarks.md"
+	@echo "make bench-run     measure weft run beside podman and docker; the table is in docs/benchmarks.md"
+	@echo "make bench-unpack  measure unpacking of layers beside tar; the table is in docs/benchmarks.md"
 	@echo "make build         the programs, in $(BIN)"
 	@echo "make lint          format, clippy, and what is known of the dependencies"
 
@@ -42,6 +44,13 @@ test-long: setup-test build
 bench-attach: setup-bench build
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches
 	WEFT_BIN=$(abspath $(BIN)) $(TARGET)/$(HOST)/release/bench-attach $(ARGS)
+
+bench-run: setup-bench build
+	@scripts/bench-run $(BIN) $(ARGS)
+
+bench-unpack: setup-bench
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-unpack
+	$(TARGET)/$(HOST)/release/bench-unpack $(ARGS)
 
 lint:
 	cargo fmt --check

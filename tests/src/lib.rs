@@ -28,8 +28,11 @@
 //! # }
 //! ```
 
+pub mod cases;
 pub mod cnitool;
+pub mod confinement;
 pub mod containerd;
+pub mod containers;
 pub mod cri;
 pub mod engine;
 pub mod ground;
@@ -39,6 +42,7 @@ pub mod network;
 pub mod podman;
 pub mod programs;
 pub mod reference;
+pub mod registry;
 pub mod sandbox;
 pub mod scene;
 pub mod snapshot;
@@ -46,6 +50,7 @@ pub mod suite;
 pub mod wait;
 pub mod weft;
 
+pub use confinement::Confinement;
 pub use engine::Engine;
 pub use host::{Agent, Host};
 pub use network::Network;

@@ -216,3 +216,29 @@ fn a_routed_wire_by_hand_is_weft_s() -> Result<()> {
 fn a_bridge_segment_by_hand_is_weft_s() -> Result<()> {
     page_is_true("bridge")
 }
+
+#[test]
+fn a_container_by_hand_is_weft_s() -> Result<()> {
+    programs::require(&["busybox", "unshare", "nsenter", "pivot_root", "tar", "sha256sum"])?;
+    let folder = programs_folder()?;
+    let mut said = Vec::new();
+    for way in ["by-hand", "weft"] {
+        let host = Sandbox::new()?;
+        host.copy_in(&folder.join("weft"), "/run/weft-bin/weft")?;
+        let look = "ls /run/netns /run /var/lib; find /sys/fs/cgroup -mindepth 2 -type d -name '[bw]*' | sort
+                    grep -e /run/lab -e /containers/ /proc/self/mountinfo || true";
+        let before = host.sh(look)?;
+        follow(&host, "container layers")?;
+        follow(&host, &format!("{way} container"))?;
+        said.push(host.sh("cat /run/lab/said")?);
+        follow(&host, &format!("{way} container clean"))?;
+        let after = host.sh(look)?;
+        ensure!(before == after, "{way} left the host changed: before\n{before}\nand after\n{after}");
+    }
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/by-hand.md"))?;
+    let refused = "can't fork: Resource temporarily unavailable";
+    ensure!(said[0].contains("page: woven") && said[0].contains(refused), "by hand it said:\n{}", said[0]);
+    ensure!(said[0] == said[1], "by hand it said\n{}\nand with weft\n{}", said[0], said[1]);
+    ensure!(page.contains(said[0].trim()), "the page shows something else than\n{}", said[0]);
+    Ok(())
+}

@@ -113,7 +113,7 @@ fn examples_use_commands_and_options_that_there_are() -> Result<()> {
                     continue; // the plugin
                 }
                 seen += 1;
-                let depth = if matches!(words.get(1), Some(&"network" | &"cni")) { 2 } else { 1 };
+                let depth = if matches!(words.get(1), Some(&"network" | &"cni" | &"image")) { 2 } else { 1 };
                 let command: Vec<&str> = words.iter().skip(1).take(depth).copied().collect();
                 let help = Command::new(&weft).args(&command).arg("--help").output()?;
                 let text = String::from_utf8_lossy(&help.stdout);

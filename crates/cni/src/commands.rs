@@ -7,9 +7,9 @@ pub(crate) mod gc;
 pub(crate) mod status;
 pub(crate) mod version;
 
+use weft_kernel::agent;
 use weft_model::api::{Reply, Request};
 
-use crate::agent;
 use crate::conf::Essentials;
 use crate::env::{Command, Env};
 use crate::error::Failure;

@@ -5,11 +5,11 @@ use std::io;
 use serde::Serialize;
 use weft_model::api::{self, ErrorKind};
 
-use crate::agent::AgentError;
 use crate::conf::{ConfError, LIMIT};
 use crate::env::{Command, EnvError};
 use crate::ipam::IpamError;
 use crate::version::SpecVersion;
+use weft_kernel::agent::AgentError;
 
 /// Codes of our own; the specification leaves everything from 100 on to plugins.
 mod code {

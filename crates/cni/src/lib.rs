@@ -6,7 +6,6 @@
 //!
 //! Source of all rules: CNI SPEC.md 1.1.0 and the result formats of the versions before it.
 
-mod agent;
 mod args;
 mod commands;
 mod conf;
@@ -15,7 +14,6 @@ mod error;
 mod field;
 mod host;
 mod ipam;
-mod journal;
 mod offline;
 mod result;
 mod run;
@@ -26,7 +24,7 @@ pub use conf::{Conf, ConfError, Dns, Essentials, GcConf, RuntimeConfig};
 pub use env::{Command, Env, EnvError};
 pub use field::FieldError;
 pub use host::Host;
-pub use journal::JournalError;
 pub use result::{CniResult, Interface, Ip, Route, RouteAttributes};
 pub use run::{Streams, run};
 pub use version::{SpecVersion, UnknownVersion};
+pub use weft_kernel::journal::JournalError;

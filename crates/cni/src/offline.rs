@@ -6,7 +6,7 @@ use weft_model::AttachmentId;
 use weft_model::api::Detach;
 
 use crate::conf::Essentials;
-use crate::journal;
+use weft_kernel::journal;
 
 /// Leaves word for the agent. A failure to do so is noted and no more: a `DEL` that fails keeps a pod from
 /// ending, and the agent finds what is left over by itself (PAINS.md 3).

@@ -12,7 +12,7 @@ use crate::{Wanted, Wire, bandwidth, loopback, network, nft};
 pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
     let ipv6 = workload.addresses.iter().any(|a| a.addr().is_ipv6());
     let host_end = &workload.host_end;
-    let alias = wire_alias(&workload.id, workload.netns.inode);
+    let alias = wire_alias(&workload.id, &workload.owner, workload.netns.inode);
     let state = &mut wanted.state;
     let link = Link {
         kind: Kind::Wire,

@@ -5,15 +5,17 @@
 //!
 //! | table | sees | holds |
 //! |---|---|---|
-//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, isolation, published ports, masquerade |
+//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, policy, isolation, published ports, masquerade |
 //! | `arp weft` | ARP of routed wires | sender guard |
 //! | `bridge weft` | frames from bridge ports | source, ARP and ND guard by port |
 
 mod arp;
 mod bridge;
 mod guard;
+mod host;
 mod inet;
 mod overlay;
+pub mod policy;
 pub(crate) mod ports;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
@@ -39,6 +41,7 @@ pub fn ruleset(plan: &Plan) -> Tables {
     });
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
+    policy::fill(&plan.policy, &mut tables);
     tables
 }
 

@@ -118,8 +118,11 @@ impl Survivors<'_> {
 }
 
 fn settings(want: &State, found: &State, steps: &mut Vec<Change>) {
+    // Side by side and not one by one: there are thousands, with long keys that begin alike.
+    let mut found = found.sysctls.iter().peekable();
     for (key, value) in &want.sysctls {
-        if found.sysctls.get(key) == Some(value) {
+        while found.next_if(|(other, _)| *other < key).is_some() {}
+        if found.peek() == Some(&(key, value)) {
             continue;
         }
         // Settings of links that are not ours come first: `accept_ra` of an uplink must be 2 before

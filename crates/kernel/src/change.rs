@@ -160,7 +160,7 @@ impl Change {
 #[derive(Debug, thiserror::Error)]
 #[error("failed to run `{command}`")]
 pub struct ChangeError {
-    /// The first of the equivalent commands.
+    /// The equivalent command that failed; of several the first, where it is not known which.
     pub command: String,
     /// Why.
     #[source]

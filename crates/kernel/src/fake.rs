@@ -282,8 +282,7 @@ impl Kernel for FakeKernel {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
         let apply = |change: &Change| {
-            let command = change.commands().into_iter().next().unwrap_or_default();
-            self.one(change).map_err(|cause| ChangeError { command, cause })
+            self.one(change).map_err(|cause| ChangeError { command: change.command(0), cause })
         };
         changes.iter().map(apply).collect()
     }

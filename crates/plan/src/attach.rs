@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::Serialize;
-use weft_model::{AttachmentId, IfName, Mac, Mode, Netns, NetworkId, Phase, Workload};
+use weft_model::{AttachmentId, IfName, Mac, Mode, Netns, NetworkId, Owner, Phase, Workload};
 
 use crate::bandwidth::{self, BandwidthPlan};
 use crate::network::NetworkPlan;
@@ -30,6 +30,8 @@ pub const GATEWAY6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 
 pub struct WorkloadPlan {
     /// The attachment.
     pub id: AttachmentId,
+    /// On whose behalf it was made; the wire's alias says it, for an agent that has lost its records.
+    pub owner: Owner,
     /// Whether it is known to have been finished once.
     pub phase: Phase,
     /// Its network's number.
@@ -99,6 +101,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
     };
     WorkloadPlan {
         id: workload.id.clone(),
+        owner: workload.owner.clone(),
         phase: workload.phase,
         network: network.id,
         mode: network.mode,

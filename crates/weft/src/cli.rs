@@ -36,6 +36,21 @@ enum Command {
     /// Make, show, remove and join networks
     #[command(subcommand)]
     Network(command::network::Command),
+    /// Fetch, load, save, show and remove images
+    #[command(subcommand)]
+    Image(command::image::Command),
+    /// Begin a cluster on this host, or share a store that runs already
+    Init(command::init::Args),
+    /// Join a cluster
+    Join(command::join::Args),
+    /// Print an invitation for one more host
+    Token(command::token::Args),
+    /// Leave the cluster: this host stands alone again
+    Leave(command::leave::Args),
+    /// Show and remove the hosts of the cluster
+    Node(command::node::Command),
+    /// Run this host's share of the cluster's store; `weft init` and `weft join --member` start it
+    Member(command::member::Args),
     /// Show, set and clear limits of bandwidth, while workloads run
     #[command(subcommand)]
     Bandwidth(command::bandwidth::Command),
@@ -47,8 +62,33 @@ enum Command {
     Describe(command::get::Which),
     /// Forget declared objects; that they are gone already is no error
     Delete(command::delete::Args),
+    /// Show packets that policy denied
+    Flows(command::flows::Args),
+    /// Test policies without a network, and ask why a connection passes or does not
+    #[command(subcommand)]
+    Policy(command::policy::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
+    /// Run a program in a container
+    Run(Box<command::run::Args>),
+    /// Show the containers of this host
+    Ps(command::ps::Args),
+    /// Run a further program in a container
+    Exec(command::exec::Args),
+    /// Show what a container has written
+    Logs(command::logs::Args),
+    /// Show everything about a container
+    Inspect(command::inspect::Args),
+    /// Ask containers to end, and kill those that do not
+    Stop(command::stop::StopArgs),
+    /// Send a signal to containers
+    Kill(command::stop::KillArgs),
+    /// Wait until a container is over, and print its exit code
+    Wait(command::stop::WaitArgs),
+    /// Remove containers with all that they wrote
+    Rm(command::stop::RmArgs),
+    /// Look for what hurts on this host, with the command that mends it; exit code 1 when there is an error or a warning
+    Doctor,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
     Diff,
     /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
@@ -57,6 +97,8 @@ enum Command {
     Plan,
     /// List everything on this host that is weft's
     Inventory(command::inventory::Args),
+    /// Show where weft keeps things on this host, and how; needs no agent
+    Info,
     /// Install weft on this host, or bring an installation up to date
     Install(command::install::Args),
     /// Remove weft from this host and leave it as it was before; needs no agent
@@ -66,6 +108,9 @@ enum Command {
     Cni(command::cni::Command),
     /// Print the version
     Version,
+    /// Hold a container
+    #[command(hide = true)]
+    Shim(command::shim::Args),
     /// Print docs/reference.md
     #[command(hide = true)]
     Reference,
@@ -105,12 +150,33 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => command::attach::run(session, args)?,
         Command::Detach(args) => command::detach::run(session, args)?,
         Command::Network(command) => command::network::run(session, command)?,
+        Command::Image(command) => command::image::run(session, command)?,
+        Command::Info => command::info::run(session)?,
+        Command::Init(args) => command::init::run(session, args)?,
+        Command::Join(args) => command::join::run(session, &args)?,
+        Command::Token(args) => command::token::run(session, &args)?,
+        Command::Leave(args) => command::leave::run(session, &args)?,
+        Command::Node(command) => command::node::run(session, command)?,
+        Command::Member(args) => command::member::run(session, &args)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Apply(args) => command::apply::run(session, &args)?,
         Command::Get(args) => command::get::run(session, args)?,
         Command::Describe(which) => command::get::describe(session, which)?,
         Command::Delete(args) => command::delete::run(session, args)?,
+        Command::Flows(args) => command::flows::run(session, &args)?,
+        Command::Policy(command) => return command::policy::run(session, command),
         Command::Status => command::status::run(session)?,
+        Command::Run(args) => return command::run::run(session, *args),
+        Command::Ps(args) => return command::ps::run(session, &args),
+        Command::Exec(args) => return command::exec::run(session, args),
+        Command::Logs(args) => command::logs::run(session, &args)?,
+        Command::Inspect(args) => command::inspect::run(session, &args)?,
+        Command::Stop(args) => return command::stop::stop(session, &args),
+        Command::Kill(args) => return command::stop::kill(session, &args),
+        Command::Wait(args) => return command::stop::wait(session, &args),
+        Command::Rm(args) => return command::stop::rm(session, &args),
+        Command::Shim(args) => command::shim::run(args)?,
+        Command::Doctor => return command::doctor::run(session),
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),
         Command::Plan => command::plan::run(session)?,

@@ -1,5 +1,6 @@
 //! The agent's answers as text for people.
 
+pub(crate) mod image;
 mod peer;
 mod status;
 
@@ -13,10 +14,12 @@ use crate::output::{Output, entry};
 use crate::table::Table;
 
 pub(crate) use peer::{explanation, peers};
-pub(crate) use status::{status, workloads};
+pub(crate) use status::{members, status, workloads};
 
 mod bandwidth;
+mod doctor;
 pub(crate) use bandwidth::limits;
+pub(crate) use doctor::findings;
 
 /// Equivalent commands as a shell script. It says of itself that nothing has been changed, so that
 /// it can be kept in a file.

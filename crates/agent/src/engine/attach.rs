@@ -48,19 +48,23 @@ impl Engine {
             self.prepare_loopback(&mut wanted);
             self.end_former_flows(&workload);
         }
-        let changes = weft_dataplane::steps(&wanted, &weft_dataplane::empty_for_workload().state);
+        let mut changes = weft_dataplane::steps(&wanted, &weft_dataplane::empty_for_workload().state);
         if wish.explain {
             let commands = changes.iter().flat_map(Change::commands).collect();
             return Ok(Attached { commands, ..self.attached(&planned) });
         }
         fault::point(OPERATION);
         self.insert(workload.clone());
+        let policy = self.replan_policy();
         if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
             self.remove(&wish.id);
+            self.replan_policy();
             self.give_back(&wish.id);
             return Err(error.into());
         }
         fault::point(OPERATION);
+        // What its policies say is in force before there is a wire (invariant 6).
+        changes.extend(super::policy::changes(policy));
         if let Err(error) = self.make(&changes) {
             self.undo(&planned);
             let why = self.explain_refusal(wish, &error);
@@ -128,7 +132,6 @@ impl Engine {
         } else {
             self.assigned(wish)?
         };
-        let elsewhere = |w: &&Workload| w.netns.inode == netns.inode() && w.default_route;
         Ok(Workload {
             id: wish.id.clone(),
             owner: wish.owner.clone(),
@@ -138,7 +141,7 @@ impl Engine {
             mac: wish.mac.unwrap_or_else(|| Mac::from_seed(random())),
             mtu,
             addresses,
-            default_route: !self.world.workloads.values().any(|w| elsewhere(&w)),
+            default_route: !self.of_namespace(netns.inode()).any(|w| w.default_route),
             pod: wish.pod.clone(),
             profile: Profile { ports, ..wish.profile.clone() },
         })
@@ -190,8 +193,8 @@ impl Engine {
     fn once_per_namespace(&self, wish: &Attach, netns: &Netns) -> Result<(), Error> {
         let network = &wish.id.network;
         let routed = self.plan.networks.get(network).is_some_and(|n| n.mode == Mode::Routed);
-        let same = |w: &&Workload| w.id.network == *network && w.netns.inode == netns.inode();
-        match self.world.workloads.values().find(same).filter(|_| routed) {
+        let mut inside = self.of_namespace(netns.inode());
+        match inside.find(|w| w.id.network == *network).filter(|_| routed) {
             None => Ok(()),
             Some(present) => {
                 let (netns, ifname) = (wish.netns.display(), &present.id.ifname);
@@ -268,9 +271,10 @@ impl Engine {
         }
         let _ = self.kernel.reap();
         self.remove(&planned.id);
+        self.enforce(OPERATION);
         self.give_back(&planned.id);
         let id = planned.id.clone();
-        self.record_removal(Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() });
+        self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() }]);
     }
 
     /// Frees addresses that nobody has used.

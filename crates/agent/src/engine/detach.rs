@@ -38,9 +38,11 @@ impl Engine {
         let now = clock::now();
         let freed = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
         self.remove(id);
-        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed, at: now });
+        self.record_or_owe(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]);
         fault::point(OPERATION);
         self.retire(changes);
+        // Behind the wire, which is shut by now; at once, because its address may soon be another's.
+        self.enforce(OPERATION);
         fault::point(OPERATION);
         self.end_namespaces();
         Vec::new()
@@ -88,7 +90,9 @@ impl Engine {
             return;
         }
         self.remove(id);
-        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() });
+        self.enforce(OPERATION);
+        let (id, at) = (id.clone(), clock::now());
+        self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at }]);
     }
 }
 

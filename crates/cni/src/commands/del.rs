@@ -6,12 +6,12 @@ use weft_model::AttachmentId;
 use weft_model::api::{Detach, ErrorKind, Reply, Request};
 
 use super::Call;
-use crate::agent::{self, AgentError};
 use crate::conf::Essentials;
 use crate::env::Command;
 use crate::error::Failure;
 use crate::ipam::Ipam;
 use crate::offline;
+use weft_kernel::agent::{self, AgentError};
 
 /// Disconnects; what went otherwise than hoped is noted.
 pub(crate) fn del(call: &Call<'_>, notes: &mut Vec<String>) -> Result<(), Failure> {

@@ -2,10 +2,10 @@
 //!
 //! containerd asks every few seconds and keeps the node unready while the answer is an error.
 
+use weft_kernel::agent;
 use weft_model::api::{self, ErrorKind, Reply, Request};
 
 use super::Call;
-use crate::agent;
 use crate::conf::Conf;
 use crate::env::Command;
 use crate::error::Failure;

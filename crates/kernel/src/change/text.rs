@@ -123,6 +123,12 @@ impl Change {
             Change::Retire(name) | Change::DeleteLink(name) => vec![format!("ip link del {name}")],
         }
     }
+
+    /// One of the equivalent commands, or the next of them that may not fail.
+    #[must_use]
+    pub fn command(&self, at: usize) -> String {
+        self.commands().into_iter().skip(at).find(|c| !c.ends_with("|| true")).unwrap_or_default()
+    }
 }
 
 /// `conntrack -D` fails where there is nothing to delete.
@@ -243,3 +249,6 @@ fn quoted(path: &Path) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ fn is_a_wire(link: &link::Described) -> bool {
 
 /// Whether it is the host's end of the attachment's finished wire.
 fn is_meant(link: &link::Described, id: &AttachmentId) -> bool {
-    is_a_wire(link) && link.alias.as_deref().and_then(read_wire_alias).is_some_and(|(found, _)| found == *id)
+    is_a_wire(link) && link.alias.as_deref().and_then(read_wire_alias).is_some_and(|a| a.id == *id)
 }
 
 fn cut_both_ends(netns: Option<&Path>, id: &AttachmentId) -> Result<bool, Cause> {

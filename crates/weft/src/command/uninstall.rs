@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use weft_agent::{Config, config};
+use weft_runtime::Places;
 
 use super::install::{text, tree};
 use crate::cli::Session;
+use crate::containers::end_all;
 use crate::failure::Failure;
 use crate::install::{Change, Part, remove, stop, systemd};
 use crate::output::entry;
@@ -40,9 +42,20 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         Config::default()
     });
     config.socket = session.socket.clone().or(config.socket);
+    let places = Places {
+        state: config.state_dir.clone(),
+        run: config.run_dir.clone(),
+        socket: config.socket(),
+        journal: config.journal(),
+    };
+    // While the agent can still be told that they are over; and before their folders go, in which they are mounted.
+    for done in end_all(&places, args.keep_state)? {
+        session.output.remark(&done);
+    }
     if let Some(done) = stop::agent(&config.socket())? {
         session.output.remark(&done);
     }
+    crate::member::service::remove(&config)?;
     // The program goes last: while the kernel still holds something of weft's, it is needed again.
     let commands = weft_agent::remove_all(&config).map_err(|why| {
         let advice = Failure::new("not everything of weft's could be removed from the kernel")

@@ -1,7 +1,7 @@
 //! `weft status` as text.
 
 use weft_model::Phase;
-use weft_model::api::{Refused, Status, WorkloadStatus};
+use weft_model::api::{Member, Refused, Status, WorkloadStatus};
 
 use super::{list, networks};
 use crate::output::{Output, Tone};
@@ -11,6 +11,7 @@ use crate::table::Table;
 pub(crate) fn status(output: Output, status: &Status) -> String {
     let sections = [
         node(output, status),
+        store(output, status),
         networks(output, &status.networks),
         super::peers(output, &status.peers),
         workloads(output, status.workloads.iter()),
@@ -30,6 +31,33 @@ fn node(output: Output, status: &Status) -> String {
         duration(status.uptime),
         memory(status.resident_kib),
     ]);
+    table.render(output)
+}
+
+fn store(output: Output, status: &Status) -> String {
+    let mut table = Table::new(["STORE", "STATE", "REVISION", "HOSTS", "ALIVE"]).right(2).right(3).right(4);
+    if let Some(store) = &status.store {
+        let state = if store.in_sync { "in sync" } else { "away" };
+        let numbers = [store.revision.to_string(), store.nodes.to_string(), store.alive.to_string()];
+        let [revision, nodes, alive] = numbers;
+        table.row([store.address.clone(), state.to_owned(), revision, nodes, alive]);
+    }
+    table.render(output)
+}
+
+/// One line per host of the cluster.
+pub(crate) fn members(output: Output, members: &[Member]) -> String {
+    let mut table = Table::new(["NODE", "STATE", "VERSION", "ADDRESSES", "BLOCKS", "WORKLOADS"]).right(5);
+    for member in members {
+        table.row([
+            member.name.to_string(),
+            if member.alive { "alive" } else { "gone" }.to_owned(),
+            member.version.clone(),
+            list(member.addresses.iter().map(ipnet::IpNet::addr)),
+            crate::command::node::blocks(member),
+            member.workloads.to_string(),
+        ]);
+    }
     table.render(output)
 }
 

@@ -176,6 +176,7 @@ pub(crate) fn status() -> Status {
         peers: Vec::new(),
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),
+        store: None,
     }
 }
 

@@ -43,7 +43,11 @@ pub enum JournalError {
     },
 }
 
-pub(crate) fn write(dir: &Path, detach: &Detach) -> Result<(), JournalError> {
+/// Leaves word that an attachment ended.
+///
+/// # Errors
+/// [`JournalError`].
+pub fn write(dir: &Path, detach: &Detach) -> Result<(), JournalError> {
     let fd = open(dir)?;
     let name = detach.id.journal_entry();
     write_entry(&fd, &name, detach).map_err(|source| JournalError::Write {

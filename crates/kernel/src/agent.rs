@@ -14,39 +14,68 @@ const REPLY_LIMIT: usize = 16 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AgentError {
+pub enum AgentError {
+    /// Nobody answers.
     #[error("weft's agent is not running: nobody answers at {}", socket.display())]
-    Away { socket: PathBuf, source: io::Error },
+    Away {
+        /// Where it should listen.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connexion ended before the reply.
     #[error("weft's agent went away before it replied")]
-    Lost { source: io::Error },
+    Lost {
+        /// How.
+        source: io::Error,
+    },
+    /// It takes longer than the caller wants to wait.
     #[error("weft's agent has not replied for {} seconds", patience.as_secs())]
-    Slow { patience: Duration },
-    #[error("weft's agent gave an answer that this plugin does not understand")]
-    Unclear { source: serde_json::Error },
-    #[error("the network configuration's key 'socket' is too long for a socket's path")]
-    SocketPath { socket: PathBuf },
+    Slow {
+        /// How long that was.
+        patience: Duration,
+    },
+    /// The reply is not one of this version's.
+    #[error("weft's agent gave an answer that is not understood")]
+    Unclear {
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// The path does not fit a socket's address.
+    #[error("the path of the agent's socket is too long")]
+    SocketPath {
+        /// The path.
+        socket: PathBuf,
+    },
+    /// The request does not fit the protocol.
     #[error("the request has {length} bytes, more than weft's agent reads")]
-    TooLong { length: usize },
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
 }
 
 impl AgentError {
     /// Whether it may work when the agent is there.
-    pub(crate) fn is_away(&self) -> bool {
+    #[must_use]
+    pub fn is_away(&self) -> bool {
         matches!(self, AgentError::Away { .. } | AgentError::Lost { .. } | AgentError::Slow { .. })
     }
 
-    pub(crate) fn details(&self) -> Option<String> {
+    /// The reason behind it, and what to do.
+    #[must_use]
+    pub fn details(&self) -> Option<String> {
         const START: &str = "start it with `systemctl start weft` or `weft agent`";
         Some(match self {
             AgentError::Away { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                format!("{source}; this plugin must be run by root")
+                format!("{source}; only root may ask it")
             }
             AgentError::Away { source, .. } => format!("{source}; {START}"),
             AgentError::Lost { source } => format!("{source}; if it is not running, {START}"),
             AgentError::Slow { .. } => "see `weft status` and `journalctl -u weft`".to_owned(),
             AgentError::Unclear { source } => {
                 format!(
-                    "{source}; are plugin and agent of the same release? Both are part of one installation"
+                    "{source}; is the agent of the same release as this program? Both are part of one installation"
                 )
             }
             AgentError::SocketPath { socket } => format!("{} has more than 107 bytes", socket.display()),
@@ -56,21 +85,57 @@ impl AgentError {
 }
 
 /// Asks, and waits for the reply as long as `patience` lasts.
-pub(crate) fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, AgentError> {
+///
+/// # Errors
+/// [`AgentError`]; that the agent refuses is a reply, not an error.
+pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, AgentError> {
+    begin(socket, request, patience)?.reply()
+}
+
+/// Asks; the reply can be fetched when something else has been done.
+///
+/// # Errors
+/// [`AgentError`].
+///
+/// # Panics
+/// Never: requests can always be written as JSON.
+pub fn begin(socket: &Path, request: &Request, patience: Duration) -> Result<Asked, AgentError> {
     let deadline = Instant::now() + patience;
     let mut line = serde_json::to_vec(request).expect("requests hold text, numbers and lists only");
     line.push(b'\n');
     if line.len() > REQUEST_LIMIT {
         return Err(AgentError::TooLong { length: line.len() });
     }
-    let mut stream = dial(socket, patience)?;
-    let failed = |source: io::Error| match source.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => AgentError::Slow { patience },
-        _ => AgentError::Lost { source },
-    };
-    stream.write_all(&line).map_err(failed)?;
-    let reply = read_line(&mut stream, deadline).map_err(failed)?;
-    serde_json::from_slice(&reply).map_err(|source| AgentError::Unclear { source })
+    let stream = dial(socket, patience)?;
+    let mut asked = Asked { stream, deadline, patience };
+    asked.stream.write_all(&line).map_err(|e| asked.failed(e))?;
+    Ok(asked)
+}
+
+/// A request that the agent has.
+#[derive(Debug)]
+pub struct Asked {
+    stream: UnixStream,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl Asked {
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub fn reply(mut self) -> Result<Reply, AgentError> {
+        let reply = read_line(&mut self.stream, self.deadline).map_err(|e| self.failed(e))?;
+        serde_json::from_slice(&reply).map_err(|source| AgentError::Unclear { source })
+    }
+
+    fn failed(&self, source: io::Error) -> AgentError {
+        match source.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => AgentError::Slow { patience: self.patience },
+            _ => AgentError::Lost { source },
+        }
+    }
 }
 
 /// Connects with a time limit: where the agent listens and does not accept, connecting waits for room
