@@ -46,9 +46,12 @@ impl Agent {
     pub(crate) fn start(weft: &Path, host: &Host) -> Result<Agent> {
         let _inside = host.enter()?;
         let log = host.dir.join("agent.log");
+        // The control groups that it sees are the machine's own.
+        let config = host.dir.join("config.toml");
+        fs::write(&config, "publish_on_loopback = false\n")?;
         // If this process is killed the agent must not stay behind.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(weft).arg("agent");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(weft).arg("agent").arg("--config").arg(&config);
         command.arg("--state-dir").arg(host.dir.join("state")).arg("--run-dir").arg(host.dir.join("run"));
         command.env_clear().env("PATH", program::PATH).stdin(Stdio::null());
         command.stdout(fs::File::create(&log)?).stderr(fs::File::options().append(true).open(&log)?);

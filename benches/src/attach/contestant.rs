@@ -32,8 +32,8 @@ pub(crate) enum Kind {
     InProcess,
     /// The floor as a program.
     Floor(PathBuf),
-    /// weft's plugin with its configuration.
-    Weft(PathBuf, Value),
+    /// weft's plugin with its configuration, and whether one port of the host is published for each container.
+    Weft(PathBuf, Value, bool),
     /// CNI's reference plugins.
     Plugins(Chain),
     /// podman's.
@@ -78,7 +78,9 @@ impl Contestant {
                 (begin.elapsed(), Value::Null)
             }
             Kind::Floor(path) => floor_program(path, "add", seat)?,
-            Kind::Weft(path, conf) => program::cni(path, "ADD", seat, conf)?,
+            Kind::Weft(path, conf, publish) => {
+                program::cni(path, "ADD", seat, &for_seat(conf, *publish, seat))?
+            }
             Kind::Plugins(chain) => chain.add(seat)?,
             Kind::Netavark(netavark) => netavark.setup(seat)?,
         };
@@ -98,7 +100,9 @@ impl Contestant {
                 Ok(begin.elapsed())
             }
             Kind::Floor(path) => Ok(floor_program(path, "del", seat)?.0),
-            Kind::Weft(path, conf) => Ok(program::cni(path, "DEL", seat, conf)?.0),
+            Kind::Weft(path, conf, publish) => {
+                Ok(program::cni(path, "DEL", seat, &for_seat(conf, *publish, seat))?.0)
+            }
             Kind::Plugins(chain) => chain.del(seat, &added.answer),
             Kind::Netavark(netavark) => netavark.teardown(seat),
         }
@@ -113,7 +117,7 @@ fn floor_program(path: &PathBuf, verb: &str, seat: &Seat) -> Result<(Duration, V
 }
 
 /// weft's plugin for a network of the agent on that host.
-pub(crate) fn weft(plugin: PathBuf, host: &Host, network: &str) -> Kind {
+pub(crate) fn weft(plugin: PathBuf, host: &Host, network: &str, publish: bool) -> Kind {
     let conf = json!({
         "cniVersion": "1.0.0",
         "name": "weft",
@@ -122,5 +126,14 @@ pub(crate) fn weft(plugin: PathBuf, host: &Host, network: &str) -> Kind {
         "socket": host.dir.join("run/agent.sock"),
         "journal": host.dir.join("run/journal"),
     });
-    Kind::Weft(plugin, conf)
+    Kind::Weft(plugin, conf, publish)
+}
+
+/// What a runtime adds to the configuration for one container.
+fn for_seat(conf: &Value, publish: bool, seat: &Seat) -> Value {
+    let mut conf = conf.clone();
+    if publish {
+        conf["runtimeConfig"] = json!({ "portMappings": [plugins::mapping(seat)] });
+    }
+    conf
 }

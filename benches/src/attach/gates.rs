@@ -14,10 +14,14 @@ pub(crate) struct Gate {
 /// The list with nothing published takes less than 20 × the floor: the gate is about its work.
 pub(crate) const PUBLISHED: &str = "bridge + ipMasq + portmap + tuning, one port published";
 
+/// weft with the same to do.
+pub(crate) const WEFT_PUBLISHED: &str = "weft routed, one port published";
+
 /// Judges what was measured; phases that were left out have no gates.
 pub(crate) fn judge(results: &Results) -> Vec<Gate> {
     let mut gates = Vec::new();
     attach(results, &mut gates);
+    published(results, &mut gates);
     crowds(results, &mut gates);
     agent(results, &mut gates);
     gates
@@ -60,6 +64,16 @@ fn attach(results: &Results, gates: &mut Vec<Gate>) {
     gates.push(Gate { promise, measured: format!("{reached} answered"), passed: reached == 0 });
     let gone = wefts().map(|r| r.gone.max()).fold(0.0, f64::max);
     at_most(gates, "the link is gone ≤ 1 s after DEL, every time, both modes", gone, 1000.0, " ms");
+}
+
+fn published(results: &Results, gates: &mut Vec<Gate>) {
+    let row = |name: &str| results.rows.iter().find(|r| r.name == name);
+    if let (Some(weft), Some(other)) = (row(WEFT_PUBLISHED), row(PUBLISHED)) {
+        let add = weft.add.p50() / other.add.p50();
+        at_most(gates, "ADD with one published port ≤ 1/20 of the list with portmap", add, 1.0 / 20.0, " ×");
+        let del = weft.del.p50() / other.del.p50();
+        at_most(gates, "DEL with one published port ≤ 1/20 of the list with portmap", del, 1.0 / 20.0, " ×");
+    }
 }
 
 fn crowds(results: &Results, gates: &mut Vec<Gate>) {

@@ -87,9 +87,11 @@ fn field(options: &Options, driver: &'static str) -> Result<(Vec<Contestant>, Ve
     let (mut all, mut agents) = (Vec::new(), Vec::new());
     all.push(Contestant::new("floor, in process", |_| Kind::InProcess)?);
     all.push(Contestant::new("floor, executed", |_| Kind::Floor(options.floor.clone()))?);
-    for (name, network) in [("weft routed", ROUTED), ("weft bridge", BRIDGE)] {
-        let contestant =
-            Contestant::new(name, |host| contestant::weft(options.plugin.clone(), host, network))?;
+    for (name, network) in [("weft routed", ROUTED), ("weft bridge", BRIDGE), (gates::WEFT_PUBLISHED, ROUTED)]
+    {
+        let publish = name == gates::WEFT_PUBLISHED;
+        let weft = |host: &host::Host| contestant::weft(options.plugin.clone(), host, network, publish);
+        let contestant = Contestant::new(name, weft)?;
         let agent = Agent::start(&options.weft, &contestant.host)?;
         if network == BRIDGE {
             agent.bridge_network(BRIDGE)?;

@@ -38,7 +38,8 @@ pub(crate) struct Pairs {
 /// What a program said that failed.
 pub(crate) fn run(options: &Options, seats: &mut Seats) -> Result<Pairs> {
     say(&format!("pairs: {CALLERS} callers for {} s", options.pairs_seconds));
-    let weft = Contestant::new("pairs", |host| contestant::weft(options.plugin.clone(), host, ROUTED))?;
+    let weft =
+        Contestant::new("pairs", |host| contestant::weft(options.plugin.clone(), host, ROUTED, false))?;
     let agent = Agent::start(&options.weft, &weft.host)?;
     let made = seats.make(CALLERS * SEATS)?;
     let own: Vec<&[Seat]> = made.chunks(SEATS).collect();

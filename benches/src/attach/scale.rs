@@ -85,7 +85,8 @@ pub(crate) fn run(options: &Options, seats: &mut Seats) -> Result<Scale> {
 }
 
 fn host(options: &Options, name: &str, network: &str) -> Result<(Contestant, Agent)> {
-    let contestant = Contestant::new(name, |host| contestant::weft(options.plugin.clone(), host, network))?;
+    let contestant =
+        Contestant::new(name, |host| contestant::weft(options.plugin.clone(), host, network, false))?;
     let agent = Agent::start(&options.weft, &contestant.host)?;
     if network == BRIDGE {
         agent.bridge_network(BRIDGE)?;

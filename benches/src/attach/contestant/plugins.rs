@@ -70,8 +70,7 @@ impl Chain {
             conf["prevResult"] = previous.clone();
         }
         if self.publish && plugin["type"] == "portmap" {
-            let mapping = json!({ "hostPort": 10_000 + seat.number, "containerPort": 80, "protocol": "tcp" });
-            conf["runtimeConfig"] = json!({ "portMappings": [mapping] });
+            conf["runtimeConfig"] = json!({ "portMappings": [mapping(seat)] });
         }
         conf
     }
@@ -94,6 +93,11 @@ impl Chain {
         }
         Ok(whole)
     }
+}
+
+/// A container's port 80, published at a port of the host that no other seat has.
+pub(super) fn mapping(seat: &Seat) -> Value {
+    json!({ "hostPort": 10_000 + seat.number, "containerPort": 80, "protocol": "tcp" })
 }
 
 fn path(plugin: &Value) -> std::path::PathBuf {

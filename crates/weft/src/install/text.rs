@@ -39,6 +39,8 @@ StateDirectory=weft
 StateDirectoryMode=0700
 # Several files per workload while it is set up.
 LimitNOFILE=65536
+# Kernels before 5.11 count BPF maps as locked memory.
+LimitMEMLOCK=infinity
 
 @REASONS@
 CapabilityBoundingSet=@CAPABILITIES@
@@ -96,7 +98,9 @@ unmanaged-devices+=interface-name:weft*
 pub(super) fn conflist(network: &NetworkName, socket: Option<&Path>) -> String {
     let mut plugin = json!({
         "type": "weft",
-        "capabilities": { "bandwidth": true, "dns": true, "ipRanges": true, "ips": true, "mac": true },
+        "capabilities": {
+            "bandwidth": true, "dns": true, "ipRanges": true, "ips": true, "mac": true, "portMappings": true,
+        },
     });
     if network.as_str() != "default" {
         plugin["network"] = network.as_str().into();

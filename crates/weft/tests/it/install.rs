@@ -108,7 +108,7 @@ fn the_unit_and_the_list_say_what_was_asked() {
     assert_eq!((&plugin["type"], &plugin["socket"]), (&"weft".into(), &"/run/x.sock".into()));
     assert_eq!(
         plugin["capabilities"],
-        serde_json::json!({"bandwidth": true, "ips": true, "mac": true, "ipRanges": true, "dns": true})
+        serde_json::json!({"bandwidth": true, "ips": true, "mac": true, "ipRanges": true, "dns": true, "portMappings": true})
     );
 }
 
