@@ -28,6 +28,7 @@ const LIMITS: Limits = Limits {
     entries: 200,
     file: 1 << 16,
     path: 4095,
+    depth: 20,
     extended: 1 << 16,
     folders: 1 << 14,
 };

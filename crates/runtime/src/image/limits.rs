@@ -22,6 +22,8 @@ pub struct Limits {
     pub file: u64,
     /// Bytes of a path (`PATH_MAX`, limits.h).
     pub path: usize,
+    /// Folders above an entry, links followed: what is deeper cannot be removed with the file descriptors of one process.
+    pub depth: usize,
     /// Bytes of the extended headers of one entry: long names and attributes.
     pub extended: u64,
     /// Bytes of the names of all folders of one layer, which are kept in memory until the end.
@@ -45,6 +47,7 @@ impl Default for Limits {
             entries: 1_000_000,
             file: 64 << 30,
             path: 4095,
+            depth: 256,
             extended: 1 << 20,
             folders: 64 << 20,
         }

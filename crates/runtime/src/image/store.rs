@@ -127,7 +127,9 @@ impl Store {
 
     /// Writes a small file whole: whoever opens it sees the old content or the new.
     fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
-        let new = self.ingest(&format!("file-{}.part", random()?));
+        let stem = format!("file-{}", random()?);
+        let _lock = self.work(&stem)?;
+        let new = self.ingest(&format!("{stem}.part"));
         let written = write_file(&new, content).and_then(|()| fs::rename(&new, path));
         if let Err(source) = written.and_then(|()| sync_folder(path)) {
             let _ = fs::remove_file(&new); // the first failure counts

@@ -121,7 +121,7 @@ fn archives_that_are_cut_off_or_damaged() {
         let error = Ground::new().unpack(&whole[..len]).expect_err("a part");
         assert!(matches!(error, LayerError::Truncated), "{len}: {error}");
     }
-    let mut forged = whole.clone();
+    let mut forged = whole;
     forged[0] ^= 1;
     refused(&forged, "checksum");
     refused(&[b'x'; 2000], "checksum");
@@ -166,6 +166,13 @@ fn more_than_is_taken() {
     let pax = |value: &str| Pack::default().pax(&[("path", value.as_bytes())]).file("a", b"").done();
     refused(&pax(&long), Limits { extended: 2000, ..some }, "2000 bytes in the headers");
     refused(&pax(&"d/".repeat(2100)), some, "path is too long");
+    refused(&pax(&"d/".repeat(300)), some, "too deep");
+    // Each link leads to the end of what the last one made deeper.
+    let deeper = (0..9).fold(Pack::default().link("l0", "."), |pack, n| {
+        let next = format!("l{n}/{}", "d/".repeat(40));
+        pack.folder(&next).link(&format!("l{}", n + 1), &next)
+    });
+    refused(&deeper.done(), some, "too deep");
     refused(&pax(&"n".repeat(256)), some, "a name in its path is too long");
     let folders = (0..30).fold(Pack::default(), |pack, n| pack.folder(&n.to_string())).done();
     refused(&folders, Limits { folders: 1000, ..some }, "bytes of folders' names");

@@ -110,10 +110,16 @@ fn a_later_entry_takes_the_place_of_an_earlier_one() {
         .file("e", b"second")
         .link("l", "e")
         .file("l", b"not through the link")
+        .folder("x/")
+        .link("way", "x")
+        .file("way/1", b"through the link")
+        .folder("way/")
+        .file("way/2", b"not any more")
         .done();
     ground.unpack(&archive).unwrap();
     let read = |path: &str| fs::read_to_string(ground.diff().join(path)).unwrap();
     assert_eq!((read("a").as_str(), read("c/d").as_str()), ("a file now", "2"));
+    assert_eq!((read("x/1").as_str(), read("way/2").as_str()), ("through the link", "not any more"));
     assert_eq!((read("e").as_str(), read("l").as_str()), ("second", "not through the link"));
 }
 

@@ -116,3 +116,11 @@ fn platform(word: &str) -> Result<weft_runtime::image::Platform, String> {
 fn all(store: &Store, words: &[String]) -> anyhow::Result<Vec<Image>> {
     words.iter().map(|word| find(store, word)).collect()
 }
+
+/// Said when an image will not run here.
+fn remark_platform(session: &Session, image: &Image) {
+    let (its, ours) = (image.config.platform(), weft_runtime::image::Platform::host());
+    if its.architecture != ours.architecture {
+        session.output.remark(&format!("{} is for {its}; this host is {ours}", image.title()));
+    }
+}

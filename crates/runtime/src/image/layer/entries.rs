@@ -7,6 +7,7 @@ use super::{LayerError, source::Source};
 use crate::image::Limits;
 
 const BLOCK: usize = 512;
+pub(super) const TOO_DEEP: &str = "it lies too deep";
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,6 +271,9 @@ fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>, LayerError> {
                 path.extend_from_slice(word);
             }
         }
+    }
+    if path.split(|b| *b == b'/').count() > limits.depth {
+        return Err(LayerError::entry(raw, TOO_DEEP));
     }
     if raw.is_empty() {
         return Err(LayerError::entry(raw, "it has no path"));

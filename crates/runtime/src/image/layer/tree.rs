@@ -11,8 +11,9 @@ use std::rc::Rc;
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::entries::Entry;
+use super::entries::{Entry, TOO_DEEP};
 use super::{LayerError, whiteout};
+use crate::image::Limits;
 
 mod below;
 mod node;
@@ -29,7 +30,7 @@ pub(super) struct Tree<'a> {
     /// Times of folders, set in the end because each new entry changes them.
     times: BTreeMap<Vec<u8>, (i64, u32)>,
     times_bytes: usize,
-    folders_limit: usize,
+    limits: &'a Limits,
     /// True if it hides everything below: overlayfs does not look for the mark at a root.
     pub(super) opaque: bool,
 }
@@ -41,11 +42,7 @@ const NOT_A_FOLDER: &str = "it lies below something that is not a folder";
 
 impl<'a> Tree<'a> {
     /// Begins in an empty folder.
-    pub(super) fn new(
-        folder: &Path,
-        below: &'a [Below],
-        folders_limit: usize,
-    ) -> Result<Tree<'a>, LayerError> {
+    pub(super) fn new(folder: &Path, below: &'a [Below], limits: &'a Limits) -> Result<Tree<'a>, LayerError> {
         let failed = |error| LayerError::io("open", folder.as_os_str().as_bytes(), error);
         let root = fs::open(folder, OPEN_FOLDER, Mode::empty()).map_err(failed)?;
         let mut tree = Tree {
@@ -54,7 +51,7 @@ impl<'a> Tree<'a> {
             last: None,
             times: BTreeMap::new(),
             times_bytes: 0,
-            folders_limit,
+            limits,
             opaque: false,
         };
         tree.inherit(&Rc::clone(&tree.root), b"")?;
@@ -85,8 +82,7 @@ impl<'a> Tree<'a> {
         }
         let fd = match self.open(folder) {
             Err(Errno::NOENT | Errno::NOTDIR) => self.make(folder, path)?,
-            Err(Errno::XDEV | Errno::LOOP) => return Err(LayerError::entry(path, LEADS_OUT)),
-            other => other.map_err(|e| LayerError::io("open the folder of", path, e))?,
+            other => other.map_err(|errno| refusal(path, errno))?,
         };
         self.last = Some((folder.to_vec(), Rc::clone(&fd)));
         Ok((fd, name))
@@ -98,15 +94,25 @@ impl<'a> Tree<'a> {
             return Ok(Rc::clone(&self.root));
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let open =
+            |resolve| fs::openat2(&self.root, folder, flags, Mode::empty(), ResolveFlags::BENEATH | resolve);
+        match open(ResolveFlags::NO_SYMLINKS) {
+            Err(Errno::LOOP) => {}
+            other => return other.map(Rc::new),
+        }
         // With `..` in a link the kernel gives up when anything on the host is renamed meanwhile.
         let mut tries = 0..64;
-        loop {
-            match fs::openat2(&self.root, folder, flags, Mode::empty(), resolve) {
+        let folder = loop {
+            match open(ResolveFlags::NO_MAGICLINKS) {
                 Err(Errno::AGAIN) if tries.next().is_some() => {}
-                other => return other.map(Rc::new),
+                other => break other?,
             }
+        };
+        // By links a path may be much deeper than it is long.
+        if depth(&folder)? > depth(&self.root)? + self.limits.depth {
+            return Err(Errno::NAMETOOLONG);
         }
+        Ok(Rc::new(folder))
     }
 
     /// Makes the folders on the way that no entry has made: they are as in the layers below.
@@ -128,9 +134,8 @@ impl<'a> Tree<'a> {
                 Err(error) => return Err(failed(error)),
             }
             parent = match self.open(path) {
-                Err(Errno::XDEV | Errno::LOOP) => return Err(LayerError::entry(entry, LEADS_OUT)),
                 Err(Errno::NOTDIR | Errno::NOENT) => return Err(LayerError::entry(entry, NOT_A_FOLDER)),
-                other => other.map_err(failed)?,
+                other => other.map_err(|errno| refusal(entry, errno))?,
             };
         }
         Ok(parent)
@@ -154,8 +159,8 @@ impl<'a> Tree<'a> {
         if self.times.insert(path.to_vec(), mtime).is_none() {
             self.times_bytes += path.len() + 64;
         }
-        if self.times_bytes > self.folders_limit {
-            let limit = self.folders_limit as u64;
+        if self.times_bytes > self.limits.folders {
+            let limit = self.limits.folders as u64;
             return Err(LayerError::Limit { what: "bytes of folders' names", limit });
         }
         Ok(())
@@ -165,9 +170,9 @@ impl<'a> Tree<'a> {
     fn clear(&mut self, parent: &OwnedFd, entry: &Entry, name: &[u8]) -> Result<bool, LayerError> {
         let failed = |error| LayerError::io("replace", &entry.path, error);
         let mark = whiteout::is_marked(parent.as_fd(), name).map_err(failed)?;
+        self.last = None; // the way to it may have led through what goes now
         match fs::unlinkat(parent, name, AtFlags::empty()) {
             Err(Errno::ISDIR) => {
-                self.last = None;
                 let place = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string());
                 let place = place.join(std::ffi::OsStr::from_bytes(name));
                 std::fs::remove_dir_all(place).map_err(|e| LayerError::io("replace", &entry.path, e))?;
@@ -176,6 +181,21 @@ impl<'a> Tree<'a> {
         }
         Ok(mark)
     }
+}
+
+/// Why a folder on the way to an entry is not entered.
+fn refusal(entry: &[u8], errno: Errno) -> LayerError {
+    match errno {
+        Errno::XDEV | Errno::LOOP => LayerError::entry(entry, LEADS_OUT),
+        Errno::NAMETOOLONG => LayerError::entry(entry, TOO_DEEP),
+        errno => LayerError::io("open the folder of", entry, errno),
+    }
+}
+
+/// How many folders are above an open one.
+fn depth(folder: &OwnedFd) -> Result<usize, Errno> {
+    let path = fs::readlink(format!("/proc/self/fd/{}", folder.as_raw_fd()), Vec::new())?;
+    Ok(path.as_bytes().iter().filter(|b| **b == b'/').count())
 }
 
 fn split(path: &[u8]) -> (&[u8], &[u8]) {

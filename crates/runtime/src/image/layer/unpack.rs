@@ -56,7 +56,7 @@ pub fn unpack(
     };
     let below = below.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let (unpacked, diff_id) = decompress(archive, &policy.limits, meter, |source| {
-        let mut tree = Tree::new(into, &below, policy.limits.folders)?;
+        let mut tree = Tree::new(into, &below, &policy.limits)?;
         let mut entries = Entries::new(source, &policy.limits);
         let mut done = Unpacked {
             diff_id: Digest::of(b""),

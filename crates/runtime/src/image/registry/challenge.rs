@@ -22,11 +22,8 @@ fn parse(header: &str) -> Vec<Challenge> {
     let mut scheme = words.scheme();
     while let Some(name) = scheme.take() {
         let mut parameters = Vec::new();
-        loop {
-            match words.parameter() {
-                Some(parameter) => parameters.push(parameter),
-                None => break,
-            }
+        while let Some(parameter) = words.parameter() {
+            parameters.push(parameter);
         }
         let get = |key: &str| {
             parameters.iter().find(|(k, _): &&(String, String)| k == key).map(|(_, value)| value.clone())

@@ -86,7 +86,7 @@ impl Store {
         let name = reference.to_string();
         let named = self.named()?;
         let found = named.iter().find(|(n, _)| n.as_deref() == Some(&name));
-        let (_, descriptor) = found.ok_or_else(|| StoreError::NoImage(name))?;
+        let (_, descriptor) = found.ok_or(StoreError::NoImage(name))?;
         let digest = descriptor.digest;
         let names = named.into_iter().filter(|(_, d)| d.digest == digest).filter_map(|(n, _)| n).collect();
         Ok(Image { names, ..self.image(&digest)? })

@@ -30,6 +30,7 @@ pub(crate) struct Args {
 pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     let store = super::store(args.devices)?;
     let images = load(&store, args, session.output).map_err(super::no_space)?;
+    images.iter().for_each(|image| super::remark_platform(session, image));
     let summaries: Vec<_> = images.iter().map(render::image::summary).collect();
     session.output.show(
         || entry("images", summaries),

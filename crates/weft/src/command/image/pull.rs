@@ -58,6 +58,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     let pulled = pull(&store, &args.name, options, args.platform.as_ref(), &*progress);
     drop(progress);
     let pulled = pulled.map_err(explain)?;
+    super::remark_platform(session, &pulled.image);
     session.output.show(
         || {
             let mut document = entry("image", render::image::summary(&pulled.image))?;
