@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where the programs are: statically linked, so that they run on any host and in any container.
 BIN    := $(TARGET)/dist
 
-.PHONY: help demo test test-long bench-attach bench-run bench-unpack lint fuzz build setup-demo setup-test clean
+.PHONY: help demo test test-long bench-attach bench-run bench-unpack bench-overlay bench-scale lint fuzz build setup-demo setup-test clean
 
 help:
 	@echo "make demo          install what it needs, build, and show the main job (about two minutes after the build)"
@@ -14,6 +14,8 @@ help:
 	@echo "make bench-attach  measure attaching beside other network plugins; the table is in docs/benchmarks.md"
 	@echo "make bench-run     measure weft run beside podman and docker; the table is in docs/benchmarks.md"
 	@echo "make bench-unpack  measure unpacking of layers beside tar; the table is in docs/benchmarks.md"
+	@echo "make bench-overlay measure paths between two hosts, by hand and by weft; docs/benchmarks.md"
+	@echo "make bench-scale   plan 5,000 hosts, and put 1,000 into a real kernel; docs/benchmarks.md"
 	@echo "make build         the programs, in $(BIN)"
 	@echo "make lint          format, clippy, and what is known of the dependencies"
 
@@ -33,6 +35,7 @@ build:
 
 demo: setup-demo build
 	@scripts/demo $(BIN)
+	@scripts/demo-hosts $(BIN)
 
 test: setup-test build
 	@WEFT_BIN=$(abspath $(BIN)) scripts/test
@@ -51,6 +54,14 @@ bench-run: setup-bench build
 bench-unpack: setup-bench
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-unpack
 	$(TARGET)/$(HOST)/release/bench-unpack $(ARGS)
+
+bench-overlay: setup-bench build
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-hosts
+	$(TARGET)/$(HOST)/release/bench-hosts overlay $(abspath $(BIN))/weft
+
+bench-scale: setup-bench
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-hosts
+	$(TARGET)/$(HOST)/release/bench-hosts scale
 
 lint:
 	cargo fmt --check

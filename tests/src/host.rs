@@ -19,7 +19,7 @@ use weft_model::api::{Attach, Attached, Detach, NetworkSpec, NetworkStatus, Repl
 
 pub use self::agent::Agent;
 use self::agent::tail;
-use crate::{Sandbox, programs, wait};
+use crate::{Confinement, Sandbox, programs, wait};
 
 /// The promise that the agent answers after its start is two seconds with 1,000 workloads; ten times that.
 pub const START: Duration = Duration::from_secs(20);
@@ -48,7 +48,9 @@ impl Host {
         let folder = crate::weft::programs_folder()?;
         sandbox.copy_in(&folder.join("weft"), "/opt/weft/weft")?;
         sandbox.copy_in(&folder.join("weft-cni"), "/opt/cni/bin/weft")?;
-        sandbox.write("/etc/weft/config.toml", "default_network = false\n")?;
+        // The control groups that it sees are the machine's own, and not to be touched.
+        let config = "default_network = false\npublish_on_loopback = false\n";
+        sandbox.write("/etc/weft/config.toml", config)?;
         Ok(Host { sandbox })
     }
 
@@ -85,13 +87,17 @@ impl Host {
     /// The end of its log, if it ended or did not answer within [`START`].
     pub fn start(&self, environment: &[(&str, &str)]) -> Result<Agent> {
         let mut agent = self.launch(environment)?;
+        self.await_answer(&mut agent)?;
+        Ok(agent)
+    }
+
+    fn await_answer(&self, agent: &mut Agent) -> Result<()> {
         wait::until("the agent to answer", START, || {
             if let Some(status) = agent.child.try_wait()? {
                 return Ok(Err(anyhow::anyhow!("the agent ended at once: {status}\n{}", agent.log())));
             }
             self.ask(&Request::NetworkList).map(|_| Ok(()))
-        })??;
-        Ok(agent)
+        })?
     }
 
     /// Starts the agent and does not wait.
@@ -99,10 +105,30 @@ impl Host {
     /// # Errors
     /// If there is no such program.
     pub fn launch(&self, environment: &[(&str, &str)]) -> Result<Agent> {
-        let script = format!("exec /opt/weft/weft agent >>{LOG} 2>&1");
+        self.launch_by(environment, "", |mut command| Ok(command.spawn()?))
+    }
+
+    /// Starts the agent within these limits and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_confined(&self, limits: &Confinement) -> Result<Agent> {
+        let mut agent = self.launch_by(&[], &limits.wrapper(), |command| limits.spawn(command))?;
+        self.await_answer(&mut agent)?;
+        Ok(agent)
+    }
+
+    fn launch_by(
+        &self,
+        environment: &[(&str, &str)],
+        wrapper: &str,
+        spawn: impl FnOnce(std::process::Command) -> Result<std::process::Child>,
+    ) -> Result<Agent> {
+        let script = format!("exec {wrapper} /opt/weft/weft agent >>{LOG} 2>&1");
         let mut command = self.sandbox.command("sh");
         command.args(["-c", &script]).envs(environment.iter().copied());
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = spawn(command)?;
         // nsenter forks to enter the process namespace; its only child becomes the agent.
         let children = format!("/proc/{0}/task/{0}/children", child.id());
         let pid = wait::until("the agent's process", wait::LONG, || {

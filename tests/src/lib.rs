@@ -28,7 +28,9 @@
 //! # }
 //! ```
 
+pub mod cases;
 pub mod cnitool;
+pub mod confinement;
 pub mod containerd;
 pub mod containers;
 pub mod cri;
@@ -48,6 +50,7 @@ pub mod suite;
 pub mod wait;
 pub mod weft;
 
+pub use confinement::Confinement;
 pub use engine::Engine;
 pub use host::{Agent, Host};
 pub use network::Network;

@@ -124,6 +124,18 @@ impl Scene {
         Workload::attach(Namespace::new()?, &self.host, network)
     }
 
+    /// Attaches a new workload with published ports, as they are typed.
+    ///
+    /// # Errors
+    /// The agent's.
+    pub fn publish(&self, network: &NetworkName, ports: &[&str]) -> Result<Workload> {
+        let namespace = Namespace::new()?;
+        let mut wish = namespace.wish(network, "eth0")?;
+        wish.profile.ports = ports.iter().map(|p| p.parse()).collect::<Result<_, _>>()?;
+        let attached = Namespace::attach_as(&self.host, wish)?;
+        Ok(Workload { namespace, attached })
+    }
+
     /// Fails unless `work` lets the counter of a refusal rise by at least `by`.
     ///
     /// # Errors

@@ -258,3 +258,33 @@ fn check_wants_the_addresses_that_the_runtime_was_told() -> Result<()> {
         Ok(())
     })
 }
+
+/// Without an agent, too, a port is free for the next workload once `DEL` has returned.
+#[test]
+fn del_without_an_agent_takes_the_ports_away() -> Result<()> {
+    on_both(|host, runtime, agent| {
+        let before = host.dump()?;
+        let ports = json!({ "runtimeConfig": { "portMappings": [
+            { "hostPort": 8080, "containerPort": 80 },
+            { "hostPort": 5353, "containerPort": 53, "protocol": "udp" },
+        ] } });
+        let add = |container: &str| runtime.call("ADD", container, Some(&netns(container)), &ports);
+        let call = add("c1")?;
+        ensure!(call.code == Some(0), "{}", call.text);
+        let refused = add("c2")?;
+        ensure!(refused.out["code"] == 101 && refused.text.contains("c1"), "{}", refused.text);
+        let elements = || {
+            host.sh("nft list table inet weft | grep -c 'elements.*\\. 8080\\|elements.*\\. 5353' || true")
+        };
+        ensure!(elements()?.trim() != "0", "no ports: {}", host.sh("nft list table inet weft")?);
+        agent.kill();
+        runtime.del("c1", Some(&netns("c1")))?;
+        ensure!(elements()?.trim() == "0", "ports are left: {}", host.sh("nft list table inet weft")?);
+        let _agent = host.start(&[])?;
+        let call = add("c2")?;
+        ensure!(call.code == Some(0), "{}", call.text);
+        runtime.del("c2", None)?;
+        host.await_dump("everything gone", &before, REPAIR)?;
+        Ok(())
+    })
+}

@@ -116,6 +116,23 @@ fn routes_neighbours_and_addresses() -> Result<()> {
     ])
 }
 
+/// The kernel tells nobody of these: they are looked at.
+#[test]
+fn settings_of_interfaces() -> Result<()> {
+    scene()?.all(&[
+        ("a wire believes routers", "sysctl -qw net.ipv6.conf.$R.accept_ra=1"),
+        ("a wire believes redirects", "sysctl -qw net.ipv6.conf.$R.accept_redirects=1"),
+        ("a wire gives itself addresses", "sysctl -qw net.ipv6.conf.$R.autoconf=1"),
+        ("a bridge believes routers", "sysctl -qw net.ipv6.conf.weft-bridge.accept_ra=2"),
+        ("a device believes redirects", "sysctl -qw net.ipv6.conf.weft-routed.accept_redirects=1"),
+        ("a port speaks IPv6", "sysctl -qw net.ipv6.conf.$B.disable_ipv6=0"),
+        (
+            "all of them",
+            "for l in $R weft-bridge weft-routed; do sysctl -qw net.ipv6.conf.$l.accept_ra=1; done",
+        ),
+    ])
+}
+
 #[test]
 fn links() -> Result<()> {
     scene()?.all(&[

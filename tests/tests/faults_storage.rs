@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use weft_model::Mode;
-use weft_model::api::Attached;
+use weft_model::api::{Attach, Attached, Collect, Reply, Request};
+use weft_model::{Mode, Owner};
 use weft_tests::host::{Net, REPAIR, difference};
 use weft_tests::{Agent, Host, wait};
 
@@ -119,12 +119,24 @@ fn either_file_alone_may_be_lost() -> Result<()> {
 
 /// Replaces weft's folders by ones of few bytes, or ones that cannot be written, with what they hold.
 fn on_other_storage(script: &str) -> Result<()> {
+    on_storage(script, false)
+}
+
+/// As [`on_other_storage`]; with `lost` there is no file left that could be read, and no room for one.
+fn on_storage(script: &str, lost: bool) -> Result<()> {
     let (scene, agent) = scene(&NETWORKS)?;
     let before = scene.host.dump()?;
     agent.kill();
     scene.host.sh(script)?;
     let agent = scene.host.start(&[])?;
     scene.flows()?;
+    if lost {
+        let status = scene.host.status()?;
+        let said = status.health.iter().any(|line| line.starts_with("records cannot be written: "));
+        ensure!(said, "nobody is told: {:?}", status.health);
+        ensure!(status.workloads.len() == CONTAINERS.len(), "known are only {:?}", status.workloads);
+        ensure!(scene.host.attach("routed", "r1").is_err(), "attached twice");
+    }
     let now = scene.host.dump()?;
     ensure!(now == before, "the kernel was changed:\n{}", difference(&before, &now));
     // What cannot be recorded is refused with advice, and changes nothing.
@@ -157,19 +169,67 @@ fn a_state_folder_that_cannot_be_written() -> Result<()> {
 }
 
 #[test]
-fn a_full_disk() -> Result<()> {
-    // A place of its own for each: binds of one place would share what is mounted there later.
+fn a_state_folder_that_cannot_be_written_and_holds_nothing() -> Result<()> {
+    on_storage(
+        "rm /var/lib/weft/declared.redb; mount --bind /var/lib/weft /var/lib/weft; mount -o remount,bind,ro /var/lib/weft",
+        true,
+    )
+}
+
+/// Puts a full disk in the place of each folder, with what was there but for `without`. A place of its own
+/// for each: binds of one place would share what is mounted there later.
+fn full_disks(without: &str) -> String {
     let fill = |folder: &str, place: &str| {
         format!(
             "mkdir -p {place}; mount -t tmpfs -o size=3m,mode=700 small {place}; cp -a {folder}/. {place}/; \
-             (dd if=/dev/zero of={place}/filler bs=4k || true) 2>/dev/null; mount --bind {place} {folder}"
+             rm -f {place}/{without}; (dd if=/dev/zero of={place}/filler bs=4k || true) 2>/dev/null; \
+             mount --bind {place} {folder}"
         )
     };
-    on_other_storage(&format!(
-        "{}\n{}",
-        fill("/var/lib/weft", "/run/small1"),
-        fill("/run/weft", "/run/small2")
-    ))
+    format!("{}\n{}", fill("/var/lib/weft", "/run/small1"), fill("/run/weft", "/run/small2"))
+}
+
+#[test]
+fn a_full_disk() -> Result<()> {
+    on_other_storage(&full_disks("none"))
+}
+
+#[test]
+fn a_full_disk_that_holds_nothing() -> Result<()> {
+    on_storage(&full_disks("*.redb"), true)
+}
+
+/// What was found in the kernel while nothing could be written is written when there is room, owners included.
+#[test]
+fn what_could_not_be_recorded_is_recorded_later() -> Result<()> {
+    let (mut scene, agent) = scene(&NETWORKS)?;
+    scene.host.namespaces(&["owned".to_owned()])?;
+    let owner = Owner::cni("podnet");
+    let attached = scene.host.attach_as(Attach { owner: owner.clone(), ..Host::wish("routed", "owned")? })?;
+    scene.hold(&attached)?;
+    let before = scene.host.dump()?;
+    agent.kill();
+    scene.host.sh(&full_disks("*.redb"))?;
+    let agent = scene.host.start(&[])?;
+    scene.host.sh("rm /var/lib/weft/filler /run/weft/filler")?;
+    wait::until("the records", REPAIR, || {
+        let health = scene.host.status()?.health;
+        ensure!(health.is_empty(), "{health:?}");
+        Ok(())
+    })?;
+    agent.kill();
+    let _agent = scene.host.start(&[])?;
+    scene.is_whole(&before)?;
+    let collect = |owner: Owner| -> Result<Vec<String>> {
+        let keep = Some(Vec::new());
+        match scene.host.ask(&Request::Collect(Collect { network: "routed".parse()?, owner, keep }))? {
+            Reply::Collected(gone) => Ok(gone.iter().map(|id| id.container.to_string()).collect()),
+            other => anyhow::bail!("{other:?}"),
+        }
+    };
+    ensure!(collect(Owner::cni("other"))?.is_empty(), "another's garbage was collected");
+    ensure!(collect(owner)? == ["owned"], "the owner's garbage was not collected");
+    Ok(())
 }
 
 /// The disk fills while the agent runs: attaches are refused, detaches too, nothing is half done; then it goes on.

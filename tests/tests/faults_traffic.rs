@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weft_kernel::netns::Netns;
-use weft_model::Mode;
+use weft_lab::traffic::Tap;
+use weft_lab::traffic::frame::{packet, tcp};
+use weft_model::api::Attached;
+use weft_model::{Mac, Mode};
 use weft_tests::Host;
 use weft_tests::host::{Net, REPAIR};
 use weft_tests::wait;
@@ -132,7 +135,7 @@ fn forger(from: IpAddr, to: IpAddr, sent: Arc<AtomicU64>) -> impl FnOnce(&Atomic
     }
 }
 
-fn address(attached: &weft_model::api::Attached, v4: bool) -> Result<IpAddr> {
+fn address(attached: &Attached, v4: bool) -> Result<IpAddr> {
     let mut all = attached.addresses.iter().map(|a| a.address.addr());
     all.find(|a| a.is_ipv4() == v4).context("no address of that family")
 }
@@ -230,6 +233,96 @@ fn restarts_lose_nothing_routed() -> Result<()> {
 #[test]
 fn restarts_lose_nothing_bridged() -> Result<()> {
     println!("bridge: {}", restarts_lose_nothing(&BRIDGE, "10.78.0.200")?);
+    Ok(())
+}
+
+/// How often a port was knocked at inside.
+fn knocks(host: &Host, within: &str) -> Result<u64> {
+    let list = format!("{within} nft list table inet knocks | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'");
+    Ok(host.sh(&list)?.trim().parse()?)
+}
+
+/// BAR.md R3, security row 11: while the agent dies and is started again a hundred times, a flood of
+/// connections that nobody may make finds no moment in which one gets through.
+#[test]
+fn a_flood_of_denied_connections_finds_no_gap() -> Result<()> {
+    const DEATHS: usize = 100;
+    const SYN: u8 = 2;
+    let networks =
+        [("one", Mode::Routed, &["10.77.0.0/24"][..]), ("two", Mode::Bridge, &["10.78.0.0/24"][..])];
+    let (host, mut agent) = Host::with_networks(&networks)?;
+    let names = ["liar1", "friend1", "liar2", "friend2"];
+    host.namespaces(&names.map(str::to_owned))?;
+    let attach = |network: &str, name: &str| host.attach(network, name);
+    let (liar1, friend1) = (attach("one", "liar1")?, attach("one", "friend1")?);
+    let (liar2, friend2) = (attach("two", "liar2")?, attach("two", "friend2")?);
+    let knock = |hook: &str| {
+        format!(
+            "nft 'table inet knocks {{ chain c {{ type filter hook {hook} priority 10; tcp dport {PORT} counter; }}; }}'"
+        )
+    };
+    host.sh(&format!(
+        "{0}\nip netns exec friend1 {1}\nip netns exec friend2 {1}",
+        knock("input"),
+        knock("prerouting")
+    ))?;
+    let own = |attached: &Attached| address(attached, true);
+    let (gateway1, gateway2) = (liar1.host_mac, liar2.bridge.as_ref().context("no bridge")?.1);
+    // From, to, and the Ethernet address that they are sent to.
+    let denied: [(&Attached, IpAddr, IpAddr, Mac); 6] = [
+        (&liar1, own(&liar1)?, own(&friend2)?, gateway1), // another network
+        (&liar1, own(&liar1)?, "10.78.0.1".parse()?, gateway1), // its gateway
+        (&liar1, "10.77.0.200".parse()?, own(&friend1)?, gateway1), // a lie in its own network
+        (&liar2, own(&liar2)?, own(&friend1)?, gateway2),
+        (&liar2, own(&liar2)?, "10.77.0.1".parse()?, gateway2),
+        (&liar2, "10.78.0.200".parse()?, own(&friend2)?, friend2.mac),
+    ];
+    let end = Arc::new(AtomicBool::new(false));
+    let sent = Arc::new(AtomicU64::new(0));
+    let mut floods = Vec::new();
+    for (liar, name) in [(&liar1, "liar1"), (&liar2, "liar2")] {
+        let own_lies = || denied.iter().filter(|d| d.0.mac == liar.mac);
+        let frames: Vec<Vec<u8>> = (1024..2048)
+            .flat_map(|port| own_lies().map(move |(_, from, to, mac)| (port, *from, *to, *mac)))
+            .map(|(port, from, to, mac)| packet(liar.mac, mac, &tcp((from, port), (to, PORT), SYN, 1, 0)))
+            .collect();
+        let (tap, end, sent) = (Tap::open(&host.netns(name)?, "eth0")?, end.clone(), sent.clone());
+        floods.push(spawn(move || {
+            for burst in frames.chunks(12).cycle() {
+                let count = burst.iter().filter(|frame| tap.send(frame).is_ok()).count();
+                sent.fetch_add(count as u64, Ordering::Relaxed);
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+                sleep(Duration::from_millis(2));
+            }
+        }));
+    }
+    let all = || -> Result<[u64; 3]> {
+        Ok([
+            knocks(&host, "")?,
+            knocks(&host, "ip netns exec friend1")?,
+            knocks(&host, "ip netns exec friend2")?,
+        ])
+    };
+    for _ in 0..DEATHS {
+        agent.kill();
+        agent = host.start(&[])?;
+    }
+    let (flood, through) = (sent.load(Ordering::Relaxed), all()?);
+    agent.kill();
+    // The flood is real: without the rules all of it arrives.
+    host.sh("nft delete table inet weft; nft delete table bridge weft")?;
+    wait::until("the control: a flood without rules", REPAIR, || {
+        let now = all()?;
+        ensure!(now.iter().all(|knocked| *knocked > 0), "{now:?}");
+        Ok(())
+    })?;
+    end.store(true, Ordering::Relaxed);
+    floods.into_iter().for_each(|f| f.join().expect("floods do not panic"));
+    println!("{flood} denied connections in {DEATHS} deaths, {through:?} got through");
+    ensure!(flood > 10_000, "only {flood} were tried");
+    ensure!(through == [0, 0, 0], "{through:?} of {flood} got through");
     Ok(())
 }
 

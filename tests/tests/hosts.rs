@@ -222,3 +222,33 @@ fn networks_are_isolated_across_hosts() -> Result<()> {
     }
     Ok(())
 }
+
+/// DESIGN.md §15: the outer route is looked up with the inner packet's mark. None of weft's bits gets that far, and
+/// those of others are theirs.
+#[test]
+fn no_mark_of_ours_goes_into_a_tunnel() -> Result<()> {
+    let (cluster, workloads) = three(Mode::Routed, Encapsulation::Vxlan)?;
+    let host = cluster.hosts[0].netns();
+    let run = |script: &str| -> Result<()> {
+        let output = host.command("sh").args(["-ec", script]).output()?;
+        ensure!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    let to = workloads[2].address(V4)?;
+    let mark = |mark: &str| {
+        format!(
+            "echo 'table inet t {{ chain c {{ type filter hook forward priority -200; meta mark set {mark}; }}; }}' | nft -f -"
+        )
+    };
+    // A policy route by mark that leads into nowhere: what a host may have for reasons of its own.
+    run("ip rule add fwmark 0x40000000/0x40000000 table 99; ip route add blackhole 203.0.113.0/24 table 99")?;
+    run("ip rule add fwmark 0x1/0x1 table 99")?;
+    run(&mark("0x40000000"))?;
+    ping(workloads[0].namespace.netns(), to, 56, SOON)?;
+    run(&format!("nft delete table inet t; {}", mark("0x1")))?;
+    ensure!(
+        ping(workloads[0].namespace.netns(), to, 56, Duration::from_millis(200)).is_err(),
+        "the control failed"
+    );
+    Ok(())
+}

@@ -7,12 +7,13 @@ use weft_tests::{Sandbox, wait};
 
 const WEFT: &str = "/opt/weft/bin/weft";
 
-/// Everything that weft could have changed. Settings of every interface are among them.
+/// Everything that weft could have changed. Settings of every interface are among them; neighbours that the kernel
+/// has learnt by itself are not.
 const LIST: &str = "
     ip -o link | sed 's/^[0-9]*: //' | awk '{ print \"link\", $0 }' | sort
     ip -o addr | awk '{ print \"address\", $2, $4 }' | sort
     ip route show table all | sort; ip -6 route show table all | sed 's/ expires.*//' | sort
-    ip neigh; ip rule; ip -6 rule; nft list ruleset
+    ip neigh show nud permanent; ip rule; ip -6 rule; nft list ruleset
     find /proc/sys/net -type f -readable | grep -v -e /nf_conntrack_count -e /stable_secret -e random | sort |
         while read -r f; do printf '%s ' \"$f\"; tr '\\n' ' ' <\"$f\" 2>/dev/null || true; echo; done
     { find /etc /opt /var/lib /run -xdev -type d -printf '%p %y %m\\n'

@@ -4,6 +4,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use weft_kernel::memory;
+
+use crate::cluster::Line;
 use crate::engine::Engine;
 
 /// Events come in bursts (a flush of rules is one per rule): wait so long for more before mending.
@@ -19,11 +22,13 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(crate) struct Agent {
     engine: Mutex<Engine>,
     bell: Mutex<Sender<&'static str>>,
+    /// The way to the thread that speaks to the store of all hosts.
+    pub(crate) line: Line,
 }
 
 impl Agent {
-    pub(crate) fn new(engine: Engine, bell: Sender<&'static str>) -> Agent {
-        Agent { engine: Mutex::new(engine), bell: Mutex::new(bell) }
+    pub(crate) fn new(engine: Engine, bell: Sender<&'static str>, line: Line) -> Agent {
+        Agent { engine: Mutex::new(engine), bell: Mutex::new(bell), line }
     }
 
     /// The engine, for one operation.
@@ -55,6 +60,7 @@ impl Agent {
             engine.measure();
             patience = if engine.sync() { AUDIT } else { RETRY };
             drop(engine);
+            memory::give_back();
             std::thread::sleep(PAUSE);
         }
     }

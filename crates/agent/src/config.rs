@@ -3,9 +3,11 @@
 //! Unknown keys are refused. The reference page is generated from this structure.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weft_kernel::loopback;
 use weft_model::NodeName;
 
 /// Where the configuration is looked for unless told otherwise.
@@ -23,10 +25,42 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The agent's socket; default: `agent.sock` in `run_dir`.
     pub socket: Option<PathBuf>,
+    /// The store that all hosts of a cluster share, such as `etcd://10.0.0.1:2379,10.0.0.2:2379`; default: what
+    /// `weft init` or `weft join` set up, or else none: this host stands alone.
+    pub store: Option<String>,
+    /// The authority that signed the certificates of the store's servers (PEM); with it the connection is TLS.
+    pub store_ca: Option<PathBuf>,
+    /// This host's certificate for the store (PEM).
+    pub store_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    pub store_key: Option<PathBuf>,
+    /// The user of the store's own authentication.
+    pub store_user: Option<String>,
+    /// A file with that user's password on its first line.
+    pub store_password_file: Option<PathBuf>,
+    /// Whether a store on another host may be spoken to without TLS.
+    pub store_plaintext: bool,
+    /// A host whose agent is silent for so long, in seconds, counts as gone; at least 5.
+    pub lease: u64,
+    /// The prefix length of the IPv4 blocks that each host gets of the cluster's networks that are declared here;
+    /// default: 24, longer in small subnets.
+    pub block: Option<u8>,
+    /// This host's addresses on the underlay, at most one per family; default: those of the default route's
+    /// interface.
+    pub underlay: Vec<IpAddr>,
+    /// The zone that this host stands in, such as a rack or a data centre.
+    pub zone: Option<String>,
     /// A file (JSON) that says which hosts and networks there are in the cluster; followed when it changes.
     pub cluster_file: Option<PathBuf>,
     /// Whether a network called `default` is made when there is none.
     pub default_network: bool,
+    /// Whether published ports answer at 127.0.0.1 and ::1 of this host, too. That takes programs (BPF) at the
+    /// sockets of the host's processes.
+    pub publish_on_loopback: bool,
+    /// The control group (version 2) whose processes reach them there; default: all of this machine.
+    pub cgroup: Option<PathBuf>,
+    /// weft's own folder in a BPF file system.
+    pub bpf_dir: PathBuf,
     /// Whether workloads are kept from the cloud's metadata addresses (169.254.169.254, fd00:ec2::254).
     pub block_metadata: bool,
 }
@@ -38,8 +72,22 @@ impl Default for Config {
             state_dir: "/var/lib/weft".into(),
             run_dir: "/run/weft".into(),
             socket: None,
+            store: None,
+            store_ca: None,
+            store_cert: None,
+            store_key: None,
+            store_user: None,
+            store_password_file: None,
+            store_plaintext: false,
+            lease: 15,
+            block: None,
+            underlay: Vec::new(),
+            zone: None,
             cluster_file: None,
             default_network: true,
+            publish_on_loopback: true,
+            cgroup: None,
+            bpf_dir: loopback::PINS.into(),
             block_metadata: true,
         }
     }
@@ -102,6 +150,15 @@ impl Config {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.run_dir.join("journal")
+    }
+
+    /// Where published ports of the loopback are led elsewhere; `None` where that is switched off or cannot be.
+    #[must_use]
+    pub fn loopback(&self) -> Option<loopback::Place> {
+        let usual = loopback::Place::of_this_machine;
+        let cgroup = self.cgroup.clone().or_else(|| usual().map(|place| place.cgroup));
+        let place = cgroup.map(|cgroup| loopback::Place { cgroup, pins: self.bpf_dir.clone() });
+        place.filter(|_| self.publish_on_loopback)
     }
 
     /// This host's name.

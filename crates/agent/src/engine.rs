@@ -11,25 +11,36 @@ mod events;
 mod network;
 mod object;
 mod peers;
+mod policy;
+mod ports;
+mod record;
 mod recover;
 mod report;
+mod share;
 mod sync;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use weft_kernel::change::Stale;
+use weft_kernel::linux::Survey;
+use weft_kernel::loopback::Place;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
-use weft_model::api::{Error, ErrorKind};
-use weft_model::{AttachmentId, Cluster, Here, IfName, NetworkName, NodeName, Workload, World};
+use weft_model::api::{Error, ErrorKind, StoreState};
+use weft_model::{AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
-use weft_store::{Embedded, Store, Write};
+use weft_plan::policy::Numbering;
+use weft_store::Embedded;
 
 use crate::fault;
+use crate::flows::Denials;
 use crate::probe::Sample;
+use crate::random;
 use crate::reaper::Retired;
 
 pub use recover::StartError;
@@ -43,13 +54,26 @@ pub(crate) struct Engine {
     addresses: BTreeMap<NetworkName, Addresses>,
     /// Which attachment a host end belongs to.
     host_ends: BTreeMap<IfName, AttachmentId>,
+    /// Which attachments a namespace has, by its inode.
+    inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
+    /// Which number policy's marks have for which class of peers.
+    numbering: Numbering,
+    /// The last packets that policy denied.
+    denials: Denials,
     /// Finished attachments whose record still says pending: written along with the next change.
     unwritten: BTreeSet<AttachmentId>,
-    /// Removals that could not be recorded when they were made: written before anything else is.
-    owed: Vec<Write>,
+    records: record::Records,
     store: Embedded,
     kernel: Linux,
+    /// What was read at start, for the first sync: watching began before, so nothing falls between.
+    early: Option<Survey>,
     reaper: Sender<Retired>,
+    /// Addresses whose connections the reaper has yet to end.
+    leaving: BTreeSet<IpAddr>,
+    /// Where published ports of 127.0.0.1 and ::1 are led elsewhere.
+    loopback: Option<Place>,
+    /// Whether people want that.
+    loopback_wanted: bool,
     /// Where plugins leave word.
     journal: std::path::PathBuf,
     started: Instant,
@@ -59,10 +83,28 @@ pub(crate) struct Engine {
     heard: BTreeMap<NodeName, Sample>,
     /// What of the cluster's records cannot be used, for the same.
     strange: Vec<String>,
-    /// Where the cluster as it was last heard of is kept until the next reboot.
+    /// Where the cluster as it was last heard of is kept.
     cluster_record: std::path::PathBuf,
     /// What is to be written there.
     unwritten_cluster: Option<Cluster>,
+    /// How it is with the store that hosts share.
+    store_state: Option<StoreState>,
+    /// What is wrong with this host's part in it, for `weft status`.
+    store_problems: Vec<String>,
+    /// What is doubtful about this host's own addresses, for the same.
+    own_problem: Option<String>,
+    /// The addresses on the underlay that the configuration names.
+    underlay: Vec<IpAddr>,
+    /// The zone that the configuration names.
+    zone: Option<String>,
+    /// The Ethernet address of this host's ends of tunnels.
+    tunnel_mac: Mac,
+    /// Addresses that somebody asked for by name and whose blocks are not this host's.
+    asked: BTreeMap<NetworkName, BTreeSet<IpAddr>>,
+    /// The length of the blocks of networks that are declared here, if the configuration names one.
+    pub(crate) block: Option<u8>,
+    /// Whether a cluster without networks gets the usual one.
+    default_wanted: bool,
 }
 
 impl Engine {
@@ -78,59 +120,32 @@ impl Engine {
         changes.iter().map(one).collect()
     }
 
-    /// Records changes of the world, and along with them which attachments were finished since.
-    fn record(&mut self, writes: Vec<Write>) -> Result<(), Error> {
-        let finished = std::mem::take(&mut self.unwritten);
-        let finished_workloads = finished.iter().filter_map(|id| self.world.workloads.get(id));
-        let owed = std::mem::take(&mut self.owed);
-        let mut all = owed.clone();
-        all.extend(writes);
-        all.extend(finished_workloads.map(|w| Write::PutWorkload(Box::new(w.clone()))));
-        let result = self.store.commit(&all);
-        if result.is_err() {
-            self.unwritten.extend(finished);
-            self.owed = owed;
-        }
-        result.map_err(|e| storage(&e))
-    }
-
-    /// Records that an attachment is no more. Where that is not possible it is owed: whatever is gone from
-    /// the kernel must not come back because a disk is full, and no record that is written later can
-    /// overtake it.
-    fn record_removal(&mut self, removal: Write) {
-        if let Err(error) = self.record(vec![removal.clone()]) {
-            tracing::warn!(%error, "failed to record a removal; it is done and will be recorded later");
-            self.owed.push(removal);
-        }
-    }
-
-    /// Whether removals wait for storage that can be written.
-    pub(crate) fn is_owing(&self) -> bool {
-        !self.owed.is_empty()
-    }
-
-    /// Writes down what was finished or is owed, if anything is left to write.
-    pub(crate) fn settle(&mut self) {
-        if !(self.unwritten.is_empty() && self.owed.is_empty())
-            && let Err(error) = self.record(Vec::new())
-        {
-            tracing::warn!(%error, "failed to record what was done before");
-        }
-    }
-
     fn insert(&mut self, workload: Workload) {
         if let Some(network) = self.plan.networks.get(&workload.id.network) {
             let planned = weft_plan::attach::plan(&workload, network);
             self.plan.workloads.insert(workload.id.clone(), planned);
         }
         self.host_ends.insert(workload.host_end.clone(), workload.id.clone());
+        self.inside.entry(workload.netns.inode).or_default().insert(workload.id.clone());
         self.world.workloads.insert(workload.id.clone(), workload);
+    }
+
+    /// The attachments of a namespace.
+    fn of_namespace(&self, inode: u64) -> impl Iterator<Item = &Workload> {
+        let ids = self.inside.get(&inode).into_iter().flatten();
+        ids.filter_map(|id| self.world.workloads.get(id))
     }
 
     fn remove(&mut self, id: &AttachmentId) -> Option<Workload> {
         let workload = self.world.workloads.remove(id)?;
         self.plan.workloads.remove(id);
         self.host_ends.remove(&workload.host_end);
+        if let Entry::Occupied(mut namespace) = self.inside.entry(workload.netns.inode) {
+            namespace.get_mut().remove(id);
+            if namespace.get().is_empty() {
+                namespace.remove();
+            }
+        }
         self.unwritten.remove(id);
         Some(workload)
     }
@@ -144,9 +159,26 @@ impl Engine {
         tables.get(table).and_then(|t| t.sets.get(set)).is_some_and(|s| s.elements.contains_key(key))
     }
 
+    /// Has the kernel forget the connections of addresses whose holders are gone, but for those that somebody
+    /// has again.
+    pub(crate) fn forget_flows(&mut self, of: Vec<Stale>) -> Option<ChangeError> {
+        let held: BTreeSet<IpAddr> =
+            self.world.workloads.values().flat_map(|w| w.addresses.iter().map(ipnet::IpNet::addr)).collect();
+        let mut of = of;
+        of.retain(|stale| match stale {
+            Stale::Of(address) => self.leaving.remove(address) && !held.contains(address),
+            Stale::Unled { .. } => true,
+        });
+        if of.is_empty() {
+            return None;
+        }
+        self.kernel.apply(&[Change::ForgetFlows(of)]).pop().and_then(Result::err)
+    }
+
     /// Computes the plan anew, after a change of more than one workload.
     fn replan(&mut self) {
         self.plan = weft_plan::plan(&self.world, &self.here);
+        self.numbering.assign(&mut self.plan.policy);
     }
 
     fn addresses(&mut self, network: &NetworkName) -> Result<&mut Addresses, Error> {
@@ -158,11 +190,6 @@ impl Engine {
     pub(crate) fn ports(&self) -> [u32; 2] {
         self.kernel.ports()
     }
-}
-
-/// 64 bits that nobody can foresee: the standard library keys its hashers from the system's random source.
-fn random() -> u64 {
-    RandomState::new().hash_one(std::thread::current().id())
 }
 
 fn no_network(name: &NetworkName) -> Error {

@@ -27,6 +27,9 @@ fn list(state: &State) -> Vec<Owned> {
     for ((name, address), mac) in &state.neighbours {
         owned("neighbour", format!("{address} lladdr {mac} dev {name}"));
     }
+    for ((name, mac), to) in &state.forwarding {
+        owned("forwarding", format!("{mac} dst {to} dev {name}"));
+    }
     state.routes.iter().for_each(|(to, route)| owned("route", format!("{to} dev {}", route.device)));
     for (name, shape) in &state.shapes {
         owned("limit", format!("dev {name} rate {}bit", shape.rate * 8));
@@ -36,18 +39,25 @@ fn list(state: &State) -> Vec<Owned> {
         let elements: usize = table.sets.values().map(|s| s.elements.len()).sum();
         owned("nftables", format!("table {name}: {} chains, {elements} elements", table.chains.len()));
     }
+    if let Some(loopback) = &state.loopback {
+        let count = loopback.ports.len();
+        owned(
+            "bpf",
+            format!("programs at the sockets of the host's processes, {count} ports of the loopback"),
+        );
+    }
     all
 }
 
 /// Without an agent.
 pub(crate) fn offline() -> Result<Vec<Owned>, String> {
-    let mut kernel = Linux::open().map_err(|e| chain(&e))?;
+    let mut kernel = Linux::open().map_err(|e| chain(&e))?.with_loopback(Config::default().loopback());
     of(&mut kernel).map_err(|e| chain(&e))
 }
 
 /// Removes everything and puts settings back. Every failure is reported; none stops the rest.
 pub(crate) fn remove_all(config: &Config) -> Result<Vec<String>, String> {
-    let mut kernel = Linux::open().map_err(|e| chain(&e))?;
+    let mut kernel = Linux::open().map_err(|e| chain(&e))?.with_loopback(config.loopback());
     let found = kernel.read(&[]).map_err(|e| chain(&e))?;
     // Retiring is for a busy agent: here everything is deleted on the spot.
     let at_once = |change: Change| match change {

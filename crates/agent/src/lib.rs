@@ -4,14 +4,19 @@
 
 mod agent;
 mod clock;
+mod cluster;
 pub mod config;
+pub mod doctor;
 mod engine;
 mod fault;
+mod flows;
 mod host;
 mod inventory;
 mod journal;
+mod look;
 mod notify;
 mod peers;
+pub mod privileges;
 mod probe;
 mod reaper;
 mod socket;
@@ -27,9 +32,10 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use weft_kernel::Linux;
+use weft_kernel::{Linux, memory};
 use weft_model::api::Owned;
 
+pub use cluster::settings;
 pub use config::{Config, ConfigError};
 pub use engine::StartError;
 
@@ -63,6 +69,9 @@ pub enum RunError {
     /// Events cannot be received.
     #[error("failed to watch the kernel")]
     Watch(#[source] weft_kernel::netlink::Error),
+    /// It cannot give up what it does not need.
+    #[error("failed to give up privileges")]
+    Privileges(#[source] io::Error),
     /// A thread or signal handler cannot be set up.
     #[error("failed to start a thread")]
     Thread(#[source] io::Error),
@@ -73,6 +82,9 @@ pub enum RunError {
 /// # Errors
 /// What keeps it from starting.
 pub fn run(config: &Config) -> Result<(), RunError> {
+    memory::share_one_heap();
+    // Before any thread starts: each has its own.
+    privileges::give_up().map_err(|e| RunError::Privileges(e.into()))?;
     let folder = |path: PathBuf| private_folder(&path).map_err(|source| RunError::Folder { path, source });
     folder(config.state_dir.clone())?;
     folder(config.run_dir.clone())?;
@@ -81,6 +93,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     // Blocked before any thread starts, so that no thread dies of them.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Thread)?;
     let watch = watch::Watch::open().map_err(RunError::Watch)?;
+    let look = look::Look::open().map_err(RunError::Watch)?;
     let (retire, retired) = mpsc::channel();
     let (ring, bell) = mpsc::channel();
     let mut engine = engine::Engine::start(config, retire)?;
@@ -93,14 +106,17 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         None => {}
     }
     engine.sync();
+    // In a cluster the first host brings it along.
     if config.default_network
+        && !settings::is_member(config)
         && let Err(error) = engine.default_network()
     {
         tracing::warn!(error = chain(&error), "failed to make the default network");
     }
     let reaper_kernel = Linux::open().map_err(StartError::Kernel)?;
     let ports: Vec<u32> = engine.ports().into_iter().chain(reaper_kernel.ports()).collect();
-    let agent = Arc::new(agent::Agent::new(engine, ring));
+    let (line, orders) = cluster::Line::new();
+    let agent = Arc::new(agent::Agent::new(engine, ring, line));
     journal::drain(&agent, &config.journal());
     let listener = socket::listen(&path).map_err(|source| RunError::Listen { path: path.clone(), source })?;
 
@@ -108,6 +124,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     spawn("reaper", here, move |agent| reaper::run(&agent, &retired, reaper_kernel))?;
     spawn("repairs", here, move |agent| agent.repairs(&bell))?;
     spawn("watch", here, move |agent| watch.run(&agent, &ports))?;
+    spawn("settings", here, move |agent| look.run(&agent))?;
+    spawn("denials", here, |agent| flows::run(&agent))?;
     spawn("socket", here, move |agent| socket::serve(&agent, listener))?;
     let journal = config.journal();
     spawn("journal", here, move |agent| {
@@ -115,14 +133,22 @@ pub fn run(config: &Config) -> Result<(), RunError> {
             thread::sleep(JOURNAL_ROUND);
             journal::drain(&agent, &journal);
             let mut engine = agent.engine();
-            engine.settle();
+            let worked = engine.settle();
             engine.keep_cluster();
+            drop(engine);
+            if worked {
+                memory::give_back();
+            }
         }
     })?;
+    let theirs = config.clone();
+    spawn("cluster", here, move |agent| cluster::run(&agent, &theirs, &orders))?;
     spawn("probe", here, move |agent| probe::run(&agent))?;
     if let Some(path) = config.cluster_file.clone() {
         spawn("peers", here, move |agent| peers::follow(&agent, &path))?;
     }
+    // Store and kernel have been read whole.
+    memory::give_back();
     // The last agent's retired wires may be left.
     agent.engine().reap_later();
     notify::notify("READY=1");
@@ -167,6 +193,15 @@ pub fn inventory() -> Result<Vec<Owned>, String> {
     inventory::offline()
 }
 
+/// This host's addresses on the underlay: those that the configuration names, or those of the default
+/// route's interface; at most one per family, IPv4 first.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn underlay(config: &Config) -> Result<Vec<ipnet::IpNet>, String> {
+    host::underlay(&config.underlay).map(|found| found.addresses).map_err(|e| chain(&e))
+}
+
 /// Removes everything of weft's from this kernel and puts back the settings that it had changed,
 /// without an agent. Returns the equivalent commands of what was done. Absence is success.
 ///
@@ -174,6 +209,12 @@ pub fn inventory() -> Result<Vec<Owned>, String> {
 /// What could not be removed.
 pub fn remove_all(config: &Config) -> Result<Vec<String>, String> {
     inventory::remove_all(config)
+}
+
+/// 64 bits that nobody can foresee: the standard library keys its hashers from the system's random source.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(thread::current().id())
 }
 
 /// An error with its causes on one line; a cause that the line before says already is left out.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use weft_kernel::change::Stale;
 use weft_kernel::nft::{Key, Op, TableName};
 use weft_kernel::{Change, Kernel, Linux};
 
@@ -45,11 +46,12 @@ pub(crate) fn run(agent: &Arc<Agent>, work: &Receiver<Retired>, mut kernel: Linu
             }
             count += 1;
         }
-        round(agent, &mut kernel, &merge(removals), resync);
+        let (rules, stale) = merge(removals);
+        round(agent, &mut kernel, &rules, stale, resync);
     }
 }
 
-fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: &[Change], mut resync: bool) {
+fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: &[Change], stale: Vec<Stale>, mut resync: bool) {
     match kernel.reap() {
         Ok(reaped) if !reaped.foreign.is_empty() => {
             tracing::warn!(links = ?reaped.foreign, "links that are not weft's bear its group; left alone");
@@ -61,7 +63,10 @@ fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: &[Change], mut resync
         }
     }
     // No attach comes between the look and the deed: a host end's name can be wanted again by now.
-    let engine = agent.engine();
+    let mut engine = agent.engine();
+    if let Some(error) = engine.forget_flows(stale) {
+        tracing::warn!(error = chain(&error), "failed to end connections of detached workloads");
+    }
     let removals = unclaimed(removals, |table, set, key| engine.wants_element(table, set, key));
     let answers = kernel.apply(&removals);
     drop(engine);
@@ -94,14 +99,15 @@ fn unclaimed(removals: &[Change], wanted: impl Fn(&TableName, &str, &Key) -> boo
     removals.iter().map(of).filter(|c| !matches!(c, Change::RemoveRules(ops) if ops.is_empty())).collect()
 }
 
-/// One transaction instead of many.
-fn merge(removals: Vec<Change>) -> Vec<Change> {
-    let ops: Vec<_> = removals
-        .into_iter()
-        .flat_map(|change| match change {
-            Change::RemoveRules(ops) => ops,
-            _ => Vec::new(),
-        })
-        .collect();
-    if ops.is_empty() { Vec::new() } else { vec![Change::RemoveRules(ops)] }
+/// One transaction instead of many, and the connections to be forgotten.
+fn merge(removals: Vec<Change>) -> (Vec<Change>, Vec<Stale>) {
+    let (mut ops, mut stale) = (Vec::new(), Vec::new());
+    for change in removals {
+        match change {
+            Change::RemoveRules(more) => ops.extend(more),
+            Change::ForgetFlows(more) => stale.extend(more),
+            _ => {}
+        }
+    }
+    (if ops.is_empty() { Vec::new() } else { vec![Change::RemoveRules(ops)] }, stale)
 }

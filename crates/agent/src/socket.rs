@@ -12,10 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use weft_model::api::{Error, ErrorKind, REQUEST_LIMIT, Reply, Request};
+use weft_model::NetworkName;
+use weft_model::api::{
+    Attach, Attached, Error, ErrorKind, NetworkSpec, NetworkStatus, REQUEST_LIMIT, Reply, Request,
+};
 
 use crate::agent::Agent;
 use crate::chain;
+use crate::cluster::What;
 
 /// How long a peer may take to say what it wants, or to listen to the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -159,10 +163,74 @@ fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
 }
 
 fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
+    let done = |commands: Vec<String>| Reply::Done { commands };
+    let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Collect(_));
+    let result = match request {
+        Request::Attach(wish) => attach(agent, &wish).map(|a| Reply::Attached(Box::new(a))),
+        Request::NodeList => agent.line.order(What::List).map(Reply::Nodes),
+        Request::NodeRemove { name } => agent.line.order(What::RemoveNode(name)).map(|_| done(Vec::new())),
+        Request::NetworkCreate(spec) if agent.line.is_on() && !spec.explain => {
+            declare(agent, &spec).map(|n| Reply::Network(Box::new(n)))
+        }
+        Request::NetworkRemove { name, explain: false } if agent.line.is_on() && is_shared(agent, &name) => {
+            agent.line.order(What::Remove(name)).map(|_| done(Vec::new()))
+        }
+        other => perform_here(agent, other),
+    };
+    if changes {
+        agent.line.wake();
+    }
+    result.unwrap_or_else(|error| {
+        tracing::info!(error = chain(&error), "a request was refused");
+        Reply::Error(error)
+    })
+}
+
+/// Attaches; where this host's part of a network's addresses does not do, it gets more and tries again.
+fn attach(agent: &Arc<Agent>, wish: &Attach) -> Result<Attached, Error> {
+    let first = agent.engine().attach(wish);
+    let lacks = |e: &Error| matches!(e.kind, ErrorKind::Exhausted | ErrorKind::TryAgain);
+    let network = &wish.id.network;
+    match first {
+        Err(error) if lacks(&error) && agent.line.is_on() && is_shared(agent, network) => {
+            agent.engine().ask_for(network, &wish.ips);
+            // Why there is no more says more than that there is none.
+            agent.line.order(What::Provide(network.clone())).map_err(|why| match why.kind {
+                ErrorKind::Exhausted => why,
+                _ => error,
+            })?;
+            agent.engine().attach(wish)
+        }
+        other => other,
+    }
+}
+
+fn is_shared(agent: &Arc<Agent>, name: &NetworkName) -> bool {
+    agent.engine().is_shared(name)
+}
+
+/// Declares a network for all hosts.
+fn declare(agent: &Arc<Agent>, spec: &NetworkSpec) -> Result<NetworkStatus, Error> {
+    let network = agent.engine().declare(spec)?;
+    let block = agent.engine().block;
+    agent.line.order(What::Create(network, block))?;
+    let engine = agent.engine();
+    match engine.network(&spec.name) {
+        Some(network) => Ok(engine.network_status(network)),
+        None => {
+            Err(Error::new(ErrorKind::Invalid, format!("network '{}' cannot be on this host", spec.name))
+                .hint("`weft status` says why; the other hosts have it"))
+        }
+    }
+}
+
+fn perform_here(agent: &Arc<Agent>, request: Request) -> Result<Reply, Error> {
     let mut engine = agent.engine();
     let done = |commands: Vec<String>| Reply::Done { commands };
-    let result = match request {
-        Request::Attach(wish) => engine.attach(&wish).map(|a| Reply::Attached(Box::new(a))),
+    match request {
+        Request::Attach(_) | Request::NodeList | Request::NodeRemove { .. } => {
+            Err(Error::new(ErrorKind::Invalid, "not asked of the engine"))
+        }
         Request::Detach(request) => Ok(done(engine.detach(&request))),
         Request::Check(request) => engine.check(&request).map(Reply::Checked),
         Request::Collect(request) => Ok(Reply::Collected(engine.collect(&request))),
@@ -176,14 +244,12 @@ fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
         Request::Status => Ok(Reply::Status(Box::new(engine.status()))),
         Request::Diff => engine.diff().map(Reply::Diff),
         Request::Inventory => engine.inventory().map(Reply::Inventory),
+        Request::Explain { from, to } => engine.explain(&from, &to).map(|e| Reply::Explanation(Box::new(e))),
         Request::Apply(request) => engine.apply_objects(request).map(Reply::Applied),
         Request::Get(request) => engine.objects(&request).map(Reply::Objects),
         Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
-        Request::Explain { from, to } => engine.explain(&from, &to).map(|e| Reply::Explanation(Box::new(e))),
+        Request::Flows(request) => Ok(Reply::Flows(engine.denials(request.after))),
+        Request::Judge(request) => engine.judge(&request).map(Reply::Judged),
         Request::Plan => engine.plan_json().map(Reply::Plan),
-    };
-    result.unwrap_or_else(|error| {
-        tracing::info!(error = chain(&error), "a request was refused");
-        Reply::Error(error)
-    })
+    }
 }

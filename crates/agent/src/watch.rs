@@ -38,6 +38,8 @@ pub(crate) struct Watch {
 pub(crate) enum Event {
     /// A link went away, or its description changed.
     Link(weft_model::IfName),
+    /// A link's settings are not what they were.
+    Settings(weft_model::IfName, weft_kernel::rtnl::settings::Settings),
     /// A route was deleted, or set by another hand.
     Route(route::Described),
     /// A neighbour was deleted.

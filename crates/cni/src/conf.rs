@@ -6,6 +6,7 @@
 mod bandwidth;
 mod error;
 mod keys;
+mod ports;
 mod runtime;
 
 use std::path::{Path, PathBuf};

@@ -6,13 +6,13 @@ use weft_kernel::state::{Inside, InsideRoute, Kind, Link, Route, Sysctl};
 use weft_model::{IfName, Mode};
 use weft_plan::WorkloadPlan;
 
-use crate::{Wanted, Wire, bandwidth, network, nft};
+use crate::{Wanted, Wire, bandwidth, loopback, network, nft};
 
 /// Adds a workload's wire.
 pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
     let ipv6 = workload.addresses.iter().any(|a| a.addr().is_ipv6());
     let host_end = &workload.host_end;
-    let alias = wire_alias(&workload.id, workload.netns.inode);
+    let alias = wire_alias(&workload.id, &workload.owner, workload.netns.inode);
     let state = &mut wanted.state;
     let link = Link {
         kind: Kind::Wire,
@@ -21,6 +21,7 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
         group: wire_group(workload.network),
         up: true,
         master: (workload.mode == Mode::Bridge).then(|| workload.device.clone()),
+        hairpin: workload.mode == Mode::Bridge && !workload.ports.is_empty(),
         alias: Some(alias.clone()),
     };
     state.links.insert(host_end.clone(), link);
@@ -36,6 +37,8 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
     }
     bandwidth::render(workload, state);
     nft::guard(workload, &mut state.tables);
+    nft::ports(workload, &mut state.tables);
+    loopback::render(workload, state);
     let routes = workload.routes.iter();
     let inside = Inside {
         netns: workload.netns.clone(),

@@ -23,6 +23,7 @@ pub fn render(workload: &WorkloadPlan, state: &mut State) {
         group: wire_group(workload.network),
         up: true,
         master: None,
+        hairpin: false,
         alias: Some(detour_alias(&workload.id)),
     };
     state.links.insert(detour.device.clone(), link);

@@ -5,6 +5,8 @@
 
 pub mod attach;
 pub mod bandwidth;
+mod flows;
+pub mod loopback;
 pub mod network;
 pub mod nft;
 pub mod overlay;
@@ -21,7 +23,7 @@ use weft_plan::Plan;
 
 pub use peer::render_peers;
 pub use steps::steps;
-pub use sync::{Report, SyncError, sync};
+pub use sync::{Report, SyncError, sync, sync_from};
 
 /// What the kernel should hold: the host's side, and for each wire the workload's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,10 +47,8 @@ pub struct Wire {
 #[must_use]
 pub fn render(plan: &Plan) -> Wanted {
     let mut wanted = Wanted::default();
+    plan.learning_links.iter().for_each(|link| learn(link, &mut wanted.state));
     let sysctls = &mut wanted.state.sysctls;
-    for link in &plan.learning_links {
-        sysctls.insert(Sysctl::of_link("ipv6", link, "accept_ra"), "2".to_owned());
-    }
     if plan.forward_ipv4 {
         sysctls.insert(Sysctl::global("net/ipv4/ip_forward"), "1".to_owned());
     }
@@ -69,6 +69,11 @@ pub fn render(plan: &Plan) -> Wanted {
     wanted
 }
 
+/// Adds what a link needs that learns its routes from routers, on a host that forwards.
+pub fn learn(link: &IfName, state: &mut State) {
+    state.sysctls.insert(Sysctl::of_link("ipv6", link, "accept_ra"), "2".to_owned());
+}
+
 /// What one workload adds to the kernel, and nothing else: the same rendering as [`render`], over
 /// tables that have only the declarations that it needs.
 #[must_use]
@@ -81,5 +86,6 @@ pub fn render_workload(workload: &weft_plan::WorkloadPlan) -> Wanted {
 /// What [`render_workload`] starts from: to be diffed against when the workload is known to be absent.
 #[must_use]
 pub fn empty_for_workload() -> Wanted {
-    Wanted { state: State { tables: nft::declarations(), ..State::default() }, ..Wanted::default() }
+    let loopback = Some(weft_kernel::state::Loopback::default());
+    Wanted { state: State { tables: nft::declarations(), loopback, ..State::default() }, ..Wanted::default() }
 }

@@ -22,6 +22,7 @@ pub fn render(network: &NetworkPlan, state: &mut State) {
         group: device_group(network.id),
         up: true,
         master: None,
+        hairpin: false,
         alias: Some(alias(&network.declared)),
     };
     state.links.insert(device.clone(), link);

@@ -5,21 +5,26 @@
 //!
 //! | table | sees | holds |
 //! |---|---|---|
-//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, isolation, masquerade |
+//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, policy, isolation, published ports, masquerade |
 //! | `arp weft` | ARP of routed wires | sender guard |
 //! | `bridge weft` | frames from bridge ports | source, ARP and ND guard by port |
 
 mod arp;
 mod bridge;
 mod guard;
+mod host;
 mod inet;
 mod overlay;
+pub mod policy;
+pub(crate) mod ports;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
 use weft_plan::Plan;
 
+pub(crate) use guard::guarded_address;
 pub use guard::{guard, guarded};
 pub use overlay::peer;
+pub use ports::{is_of_ports, ports, published_to};
 
 fn name(family: Family) -> TableName {
     TableName::new(family, weft_kernel::ours::TABLE)
@@ -30,9 +35,13 @@ fn name(family: Family) -> TableName {
 pub fn ruleset(plan: &Plan) -> Tables {
     let mut tables = declarations();
     let mut fill = |family, fill: &dyn Fn(&mut Table)| fill(tables.entry(name(family)).or_default());
-    fill(Family::Inet, &|table| inet::fill(plan, table));
+    fill(Family::Inet, &|table| {
+        inet::fill(plan, table);
+        ports::fill(table);
+    });
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);
+    policy::fill(&plan.policy, &mut tables);
     tables
 }
 
@@ -52,5 +61,7 @@ pub fn declarations() -> Tables {
         let table: &mut Table = tables.entry(name(family)).or_default();
         table.sets.extend(sets.into_iter().map(|(set, declared)| (set.to_owned(), declared.empty())));
     }
+    let table: &mut Table = tables.entry(name(Family::Inet)).or_default();
+    table.sets.extend(ports::sets().into_iter().map(|(set, declared)| (set.to_owned(), declared.empty())));
     tables
 }

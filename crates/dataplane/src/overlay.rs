@@ -17,6 +17,7 @@ pub fn render(network: &NetworkPlan, state: &mut State) {
             group: tunnel_group(network.id),
             up: true,
             master: None,
+            hairpin: false,
             alias: Some(format!("weft1tunnel {}", network.declared.name)),
         };
         state.links.insert(tunnel.device.clone(), link);

@@ -10,7 +10,7 @@ use weft_kernel::state::{Kind, Link};
 use weft_kernel::{Change, State};
 use weft_model::IfName;
 
-use crate::Wanted;
+use crate::{Wanted, flows, loopback};
 
 /// Lists the changes that turn `found` into `wanted`, in the order in which they are safe.
 #[must_use]
@@ -18,6 +18,7 @@ pub fn steps(wanted: &Wanted, found: &State) -> Vec<Change> {
     let mut steps = Vec::new();
     let want = &wanted.state;
     let rules = weft_kernel::nft::diff(&want.tables, &found.tables);
+    let stale = flows::stale(&rules, &want.tables);
     if !rules.install.is_empty() {
         steps.push(Change::InstallRules(rules.install));
     }
@@ -71,6 +72,10 @@ pub fn steps(wanted: &Wanted, found: &State) -> Vec<Change> {
     if !rules.remove.is_empty() {
         steps.push(Change::RemoveRules(rules.remove));
     }
+    loopback::steps(want, found, &mut steps);
+    if !stale.is_empty() {
+        steps.push(Change::ForgetFlows(stale));
+    }
     steps.sort_by_key(Change::rank);
     steps
 }
@@ -113,8 +118,11 @@ impl Survivors<'_> {
 }
 
 fn settings(want: &State, found: &State, steps: &mut Vec<Change>) {
+    // Side by side and not one by one: there are thousands, with long keys that begin alike.
+    let mut found = found.sysctls.iter().peekable();
     for (key, value) in &want.sysctls {
-        if found.sysctls.get(key) == Some(value) {
+        while found.next_if(|(other, _)| *other < key).is_some() {}
+        if found.peek() == Some(&(key, value)) {
             continue;
         }
         // Settings of links that are not ours come first: `accept_ra` of an uplink must be 2 before
@@ -146,6 +154,9 @@ fn links(wanted: &Wanted, found: &State, steps: &mut Vec<Change>) -> BTreeSet<If
         }
         if present.is_none_or(|f| !same(link, f)) {
             steps.push(Change::SetLink(name.clone(), link.clone()));
+        }
+        if link.hairpin != present.is_some_and(|f| f.hairpin) {
+            steps.push(Change::SetHairpin(name.clone(), link.hairpin));
         }
         // The host's end comes last: it shows whether the inner one was done.
         if let Some(wire) = wanted.wires.get(name)
@@ -186,7 +197,7 @@ fn create(wanted: &Wanted, name: &IfName, link: &Link, steps: &mut Vec<Change>) 
 
 /// Whether a found link needs no change. A wire's alias is [`Change::Finish`]'s affair.
 fn same(wanted: &Link, found: &Link) -> bool {
-    let Link { kind, mac, mtu, group, up, master, alias } = wanted;
+    let Link { kind, mac, mtu, group, up, master, hairpin: _, alias } = wanted;
     (*mac, *mtu, *group, *up, master) == (found.mac, found.mtu, found.group, found.up, &found.master)
         && (*kind == Kind::Wire || *alias == found.alias)
 }

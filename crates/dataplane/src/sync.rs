@@ -1,7 +1,7 @@
 //! Read, diff, apply.
 
 use weft_kernel::state::Kind;
-use weft_kernel::{Change, ChangeError, Kernel, ReadError};
+use weft_kernel::{Change, ChangeError, Kernel, ReadError, State};
 
 use crate::{Wanted, steps};
 
@@ -41,7 +41,12 @@ pub enum SyncError {
 pub fn sync<K: Kernel>(kernel: &mut K, wanted: &Wanted) -> Result<Report, SyncError> {
     let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
     let found = kernel.read(&keys).map_err(SyncError::Read)?;
-    let mut first = steps(wanted, &found);
+    Ok(sync_from(kernel, wanted, &found))
+}
+
+/// Makes the kernel match, from what has just been read of it, the settings that are wanted included.
+pub fn sync_from<K: Kernel>(kernel: &mut K, wanted: &Wanted, found: &State) -> Report {
+    let mut first = steps(wanted, found);
     let after_rules = first.iter().position(|step| step.rank() > RULES).unwrap_or(first.len());
     let mut rest = first.split_off(after_rules);
     let mut report = Report::default();
@@ -51,7 +56,7 @@ pub fn sync<K: Kernel>(kernel: &mut K, wanted: &Wanted) -> Result<Report, SyncEr
         rest.retain(|step| !opens_a_wire(step));
     }
     report.apply(kernel, rest);
-    Ok(report)
+    report
 }
 
 /// The rank of additions to nftables, the guards of new wires among them.

@@ -4,14 +4,15 @@
 
 mod text;
 
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use weft_model::{IfName, Mac};
 
 use crate::nft;
-use crate::state::{Inside, Link, Route, Shape, State, Sysctl};
-use crate::{netlink, netns};
+use crate::state::{Inside, Link, LocalPort, Route, Shape, State, Sysctl};
+use crate::{loopback, netlink, netns};
 
 /// A change. Variants are declared in the order in which they are safe: what others need comes
 /// first, and leaves last. In particular a wire's guard is in nftables before the wire exists, and
@@ -38,6 +39,8 @@ pub enum Change {
     Refit(IfName, Box<Inside>, u32),
     /// Makes an existing link as described (address, MTU, group, bridge, up or down).
     SetLink(IfName, Link),
+    /// Has a bridge give a port back what came from it, or not.
+    SetHairpin(IfName, bool),
     /// Gives an interface an address.
     AddAddress(IfName, IpNet),
     /// Sets a permanent neighbour.
@@ -52,8 +55,14 @@ pub enum Change {
     SetDetour(IfName, IfName),
     /// Settings, addresses, neighbours and routes inside a namespace, then up; the loopback too.
     Configure(IfName, Box<Inside>),
+    /// Puts the programs at the sockets of the host's processes in place; they do nothing yet.
+    InstallLoopback,
+    /// Leads ports of the loopback elsewhere.
+    SetLocalPorts(BTreeMap<LocalPort, SocketAddr>),
     /// Waits until a wire carries packets and writes its alias: from here on it counts as finished.
     Finish(IfName, String),
+    /// Leads ports of the loopback nowhere any more.
+    UnsetLocalPorts(BTreeSet<LocalPort>),
     /// Deletes a route.
     DeleteRoute(IpNet, Route),
     /// Forgets to which host a tunnel sends.
@@ -72,10 +81,32 @@ pub enum Change {
     DeleteLink(IfName),
     /// Removals from nftables, as one transaction.
     RemoveRules(Vec<nft::Op>),
+    /// Takes those programs away.
+    RemoveLoopback,
+    /// Has the kernel forget connections that would go astray.
+    ForgetFlows(Vec<Stale>),
+}
+
+/// Connections that must not go on as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// All that have this address at one of their ends: its holder is gone.
+    Of(IpAddr),
+    /// Those to ports of the host itself that are led elsewhere since: they began when they were not.
+    Unled {
+        /// Their family.
+        ipv4: bool,
+        /// The number of their transport protocol.
+        protocol: u8,
+        /// The one address of the host's; `None` for all of that family.
+        at: Option<IpAddr>,
+        /// The ports.
+        ports: BTreeSet<u16>,
+    },
 }
 
 /// The rank from which on something is taken away.
-const FIRST_REMOVAL: u8 = 18;
+const FIRST_REMOVAL: u8 = 21;
 
 impl Change {
     /// Its place in the order of declaration.
@@ -92,23 +123,29 @@ impl Change {
             Change::Release(..) => 7,
             Change::Refit(..) => 8,
             Change::SetLink(..) => 9,
-            Change::AddAddress(..) => 10,
-            Change::SetNeighbour(..) => 11,
-            Change::SetForwarding(..) => 12,
-            Change::SetRoute(..) => 13,
-            Change::SetShape(..) => 14,
-            Change::SetDetour(..) => 15,
-            Change::Configure(..) => 16,
-            Change::Finish(..) => 17,
-            Change::DeleteRoute(..) => FIRST_REMOVAL,
-            Change::DeleteForwarding(..) => FIRST_REMOVAL + 1,
-            Change::DeleteNeighbour(..) => FIRST_REMOVAL + 2,
-            Change::DeleteAddress(..) => FIRST_REMOVAL + 3,
-            Change::DeleteDetour(..) => FIRST_REMOVAL + 4,
-            Change::DeleteShape(..) => FIRST_REMOVAL + 5,
-            Change::Retire(..) => FIRST_REMOVAL + 6,
-            Change::DeleteLink(..) => FIRST_REMOVAL + 7,
-            Change::RemoveRules(..) => FIRST_REMOVAL + 8,
+            Change::SetHairpin(..) => 10,
+            Change::AddAddress(..) => 11,
+            Change::SetNeighbour(..) => 12,
+            Change::SetForwarding(..) => 13,
+            Change::SetRoute(..) => 14,
+            Change::SetShape(..) => 15,
+            Change::SetDetour(..) => 16,
+            Change::Configure(..) => 17,
+            Change::InstallLoopback => 18,
+            Change::SetLocalPorts(..) => 19,
+            Change::Finish(..) => 20,
+            Change::UnsetLocalPorts(..) => FIRST_REMOVAL,
+            Change::DeleteRoute(..) => FIRST_REMOVAL + 1,
+            Change::DeleteForwarding(..) => FIRST_REMOVAL + 2,
+            Change::DeleteNeighbour(..) => FIRST_REMOVAL + 3,
+            Change::DeleteAddress(..) => FIRST_REMOVAL + 4,
+            Change::DeleteDetour(..) => FIRST_REMOVAL + 5,
+            Change::DeleteShape(..) => FIRST_REMOVAL + 6,
+            Change::Retire(..) => FIRST_REMOVAL + 7,
+            Change::DeleteLink(..) => FIRST_REMOVAL + 8,
+            Change::RemoveRules(..) => FIRST_REMOVAL + 9,
+            Change::RemoveLoopback => FIRST_REMOVAL + 10,
+            Change::ForgetFlows(..) => FIRST_REMOVAL + 11,
         }
     }
 
@@ -123,7 +160,7 @@ impl Change {
 #[derive(Debug, thiserror::Error)]
 #[error("failed to run `{command}`")]
 pub struct ChangeError {
-    /// The first of the equivalent commands.
+    /// The equivalent command that failed; of several the first, where it is not known which.
     pub command: String,
     /// Why.
     #[source]
@@ -145,6 +182,9 @@ pub enum Cause {
     /// The namespace cannot be entered.
     #[error(transparent)]
     Netns(#[from] netns::Error),
+    /// Ports of the loopback cannot be led elsewhere.
+    #[error(transparent)]
+    Loopback(#[from] loopback::Error),
     /// The path names another namespace than the one that was attached.
     #[error("{path} is another network namespace now (inode {found}, was {wanted})")]
     Replaced {
@@ -216,4 +256,7 @@ pub enum ReadError {
     /// nftables.
     #[error("failed to list the nftables rules")]
     Rules(#[source] nft::Error),
+    /// The ports of the loopback.
+    #[error("failed to list the ports of 127.0.0.1 and ::1 that are led elsewhere")]
+    Loopback(#[source] loopback::Error),
 }

@@ -12,7 +12,7 @@ use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::Refusal;
 use crate::nft;
 use crate::ours::{REAPED, is_ours, tables};
-use crate::state::{Inside, Kind, Link, Route, State, Sysctl};
+use crate::state::{Inside, Kind, Link, Loopback, Route, State, Sysctl};
 
 /// The fake. Namespaces must be declared before wires lead into them.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +104,7 @@ impl FakeKernel {
             | Change::CreateIfb(name, link)
             | Change::CreateTunnel(name, link) => {
                 self.absent(name)?;
-                let born = Link { up: false, alias: None, ..link.clone() };
+                let born = Link { up: false, hairpin: false, alias: None, ..link.clone() };
                 self.host.links.insert(name.clone(), born);
             }
             Change::CreateWire(name, link, inside) => self.create_wire(name, link, inside)?,
@@ -128,11 +128,16 @@ impl FakeKernel {
                     self.strip(name);
                 }
                 let before = self.host.links.get(name).cloned();
-                let (alias, master) = before.map(|l| (l.alias, l.master)).unwrap_or_default();
+                let (alias, master, hairpin) =
+                    before.map(|l| (l.alias, l.master, l.hairpin)).unwrap_or_default();
                 let alias = if link.kind == Kind::Wire { alias } else { link.alias.clone() };
                 // Linux too leaves a link in its bridge where no other is named.
                 let master = link.master.clone().or(master);
-                self.host.links.insert(name.clone(), Link { alias, master, ..link.clone() });
+                self.host.links.insert(name.clone(), Link { alias, master, hairpin, ..link.clone() });
+            }
+            Change::SetHairpin(name, on) => {
+                self.present(name)?;
+                self.host.links.entry(name.clone()).and_modify(|l| l.hairpin = *on);
             }
             Change::AddAddress(name, address) => {
                 self.present(name)?;
@@ -163,6 +168,18 @@ impl FakeKernel {
                 let link = self.host.links.get_mut(name).filter(|_| configured);
                 link.ok_or_else(|| Cause::NotOperational(name.clone()))?.alias = Some(alias.clone());
             }
+            Change::InstallLoopback => self.host.loopback = Some(Loopback::default()),
+            Change::SetLocalPorts(ports) => {
+                let absent = || Cause::from(crate::loopback::Error::Absent);
+                self.host.loopback.as_mut().ok_or_else(absent)?.ports.extend(ports);
+            }
+            Change::UnsetLocalPorts(ports) => {
+                if let Some(loopback) = &mut self.host.loopback {
+                    loopback.ports.retain(|port, _| !ports.contains(port));
+                }
+            }
+            Change::RemoveLoopback => self.host.loopback = None,
+            Change::ForgetFlows(_) => {} // no packets, no connections
             Change::DeleteRoute(to, route) => {
                 if self.host.routes.get(to).is_some_and(|r| r.device == route.device) {
                     self.host.routes.remove(to);
@@ -212,7 +229,7 @@ impl FakeKernel {
         }
         namespace.insert(inside.ifname.clone(), None);
         self.peers.insert(name.clone(), (path.clone(), inside.ifname.clone()));
-        let born = Link { up: false, alias: None, ..link.clone() };
+        let born = Link { up: false, hairpin: false, alias: None, ..link.clone() };
         self.host.links.insert(name.clone(), born);
         Ok(())
     }
@@ -265,8 +282,7 @@ impl Kernel for FakeKernel {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
         let apply = |change: &Change| {
-            let command = change.commands().into_iter().next().unwrap_or_default();
-            self.one(change).map_err(|cause| ChangeError { command, cause })
+            self.one(change).map_err(|cause| ChangeError { command: change.command(0), cause })
         };
         changes.iter().map(apply).collect()
     }

@@ -4,15 +4,21 @@
 //! Nothing here knows what a workload or a service is, and no program is ever executed.
 
 pub mod agent;
+pub mod bpf;
 pub mod change;
+pub mod conntrack;
 pub mod device;
 pub mod fake;
 pub mod filter;
 pub mod journal;
 pub mod linux;
+pub mod listeners;
+pub mod loopback;
+pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nft;
 pub mod offload;
 pub mod ours;

@@ -4,21 +4,26 @@
 
 mod bandwidth;
 mod cut;
+mod flows;
 mod inside;
 mod read;
 mod reap;
 mod wire;
+mod withdraw;
 
 pub use cut::cut_wire;
 pub use inside::check;
+pub use read::Survey;
 pub use reap::Reaped;
+
+use std::collections::HashSet;
 
 use crate::change::{Cause, Change, ChangeError, Kernel, ReadError};
 use crate::netlink::{self, Family, Messages, Socket};
 use crate::ours::{DETOUR_PREFERENCE, REAPED, ROUTE_PROTOCOL, SHAPE_HANDLE};
 use crate::rtnl::{address, filter, link, neighbour, qdisc, route};
 use crate::state::{Kind, Link, Route, State, Sysctl};
-use crate::{netns, nft, sysctl};
+use crate::{loopback, netns, nft, sysctl};
 use ipnet::IpNet;
 use weft_model::IfName;
 
@@ -27,6 +32,9 @@ pub struct Linux {
     route: Socket,
     netfilter: Socket,
     settings: sysctl::Writer,
+    loopback: Option<loopback::Place>,
+    /// Wires made since the changes at hand were begun.
+    born: HashSet<IfName>,
 }
 
 /// Changes that will travel in one message.
@@ -45,7 +53,20 @@ enum Prepared {
     /// It waits in the batch.
     Queued,
     /// It is done, or has failed.
-    Settled(Result<(), Cause>),
+    Settled(Result<(), Failure>),
+}
+
+/// Why a change failed, and at which of its commands.
+struct Failure {
+    command: usize,
+    cause: Cause,
+}
+
+/// Most changes are one command.
+impl<C: Into<Cause>> From<C> for Failure {
+    fn from(cause: C) -> Failure {
+        Failure { command: 0, cause: cause.into() }
+    }
 }
 
 impl Linux {
@@ -58,13 +79,33 @@ impl Linux {
             route: Socket::open(Family::Route)?,
             netfilter: Socket::open(Family::Netfilter)?,
             settings: sysctl::Writer::default(),
+            loopback: None,
+            born: HashSet::new(),
         })
+    }
+
+    /// The same, which also leads ports of the loopback elsewhere, with programs at that place.
+    #[must_use]
+    pub fn with_loopback(self, place: Option<loopback::Place>) -> Linux {
+        Linux { loopback: place, ..self }
+    }
+
+    fn loopback(&self) -> Result<&loopback::Place, Cause> {
+        self.loopback.as_ref().ok_or_else(|| loopback::Error::Absent.into())
     }
 
     /// The port numbers of the sockets, by which events of our own making are told.
     #[must_use]
     pub fn ports(&self) -> [u32; 2] {
         [self.route.port(), self.netfilter.port()]
+    }
+
+    /// Reads all that is weft's, and what else is told along the way.
+    ///
+    /// # Errors
+    /// As [`Kernel::read`].
+    pub fn survey(&mut self) -> Result<Survey, ReadError> {
+        read::survey(&mut self.route, &mut self.netfilter, self.loopback.as_ref())
     }
 
     /// The nftables socket, for reading counters.
@@ -81,6 +122,12 @@ impl Linux {
                 let master = Some(0);
                 link::change(messages, index(name)?, &link::Change { master, ..link::Change::default() });
             }
+            // It was born as it is to be. To set what is set already would cost the kernel a walk through all IPv6
+            // routes, once it is up (net/ipv6/addrconf.c `addrconf_notify`, `NETDEV_CHANGE`).
+            Change::SetLink(name, wanted) if self.born.contains(name) => {
+                let up = Some(wanted.up);
+                link::change(messages, index(name)?, &link::Change { up, ..link::Change::default() });
+            }
             Change::SetLink(name, wanted) => {
                 let master = wanted.master.as_ref().map(&mut index).transpose()?;
                 // An ifb's address is the one it was born with (drivers/net/ifb.c).
@@ -90,6 +137,7 @@ impl Linux {
                 let alias = wanted.alias.as_deref().filter(|_| wanted.kind != Kind::Wire);
                 link::change(messages, index(name)?, &link::Change { up, mtu, mac, group, master, alias });
             }
+            Change::SetHairpin(name, on) => link::set_hairpin(messages, index(name)?, *on),
             Change::AddAddress(name, to) => address::add(messages, index(name)?, *to),
             Change::SetNeighbour(name, ip, mac) => neighbour::set(messages, index(name)?, *ip, *mac),
             Change::SetForwarding(name, mac, to) => neighbour::forward(messages, index(name)?, *mac, *to),
@@ -112,24 +160,38 @@ impl Linux {
         Ok(Prepared::Queued)
     }
 
-    fn at_once(&mut self, change: &Change) -> Result<(), Cause> {
+    fn at_once(&mut self, change: &Change) -> Result<(), Failure> {
         match change {
             Change::SetSysctl(key, value) | Change::SetLinkSysctl(key, value) => self
                 .settings
                 .write(key, value)
-                .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source }),
-            Change::InstallRules(ops) | Change::RemoveRules(ops) => Ok(nft::apply(&mut self.netfilter, ops)?),
-            Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted),
-            Change::CreateIfb(name, wanted) => self.create_ifb(name, wanted),
-            Change::SetShape(name, shape) => self.set_shape(name, shape),
-            Change::SetDetour(name, by) => self.set_detour(name, by),
-            Change::CreateTunnel(name, wanted) => self.create_tunnel(name, wanted),
-            Change::Refit(name, inside, mtu) => inside::refit(index(name)?, inside, *mtu),
-            Change::CreateWire(name, wanted, inside) => self.create_wire(name, wanted, inside),
-            Change::Configure(name, inside) => inside::configure(index(name)?, inside),
-            Change::Finish(name, alias) => self.finish(name, alias),
-            _ => Ok(()),
+                .map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?,
+            Change::InstallRules(ops) | Change::RemoveRules(ops) => {
+                nft::apply(&mut self.netfilter, ops).map_err(|error| refused_rules(ops, error))?;
+            }
+            Change::CreateBridge(name, wanted) => self.create_bridge(name, wanted)?,
+            Change::CreateIfb(name, wanted) => self.create_ifb(name, wanted)?,
+            Change::SetShape(name, shape) => self.set_shape(name, shape)?,
+            Change::SetDetour(name, by) => self.set_detour(name, by)?,
+            Change::CreateTunnel(name, wanted) => self.create_tunnel(name, wanted)?,
+            Change::Refit(name, inside, mtu) => inside::refit(index(name)?, inside, *mtu)?,
+            Change::CreateWire(name, wanted, inside) => {
+                self.create_wire(name, wanted, inside)?;
+                self.born.insert(name.clone());
+            }
+            Change::Configure(name, inside) => inside::configure(index(name)?, inside)?,
+            Change::Finish(name, alias) => self.finish(name, alias)?,
+            Change::InstallLoopback => self.loopback()?.install()?,
+            Change::SetLocalPorts(ports) => self.loopback()?.set(ports)?,
+            // Where there is no place for programs there are none.
+            Change::UnsetLocalPorts(ports) => {
+                self.loopback.iter().try_for_each(|place| place.unset(ports))?;
+            }
+            Change::RemoveLoopback => self.loopback.iter().try_for_each(loopback::Place::remove)?,
+            Change::ForgetFlows(stale) => self.forget(stale)?,
+            _ => {}
         }
+        Ok(())
     }
 
     fn create_bridge(&mut self, name: &IfName, wanted: &Link) -> Result<(), Cause> {
@@ -154,7 +216,7 @@ impl Linux {
     }
 
     /// Sends the batch and files each answer under the change it belongs to.
-    fn flush(&mut self, batch: &mut Batch, answers: &mut [Option<Result<(), Cause>>]) {
+    fn flush(&mut self, batch: &mut Batch, answers: &mut [Option<Result<(), Failure>>]) {
         let Batch { messages, mut queued, .. } = std::mem::take(batch);
         if messages.is_empty() {
             return;
@@ -162,7 +224,7 @@ impl Linux {
         match self.route.transact(&messages) {
             Ok(verdicts) => {
                 for (at, verdict) in queued.drain(..).zip(verdicts) {
-                    answers[at] = Some(verdict.map_err(Cause::from));
+                    answers[at] = Some(verdict.map_err(Failure::from));
                 }
             }
             Err(error) => {
@@ -179,13 +241,14 @@ impl Linux {
 
 impl Kernel for Linux {
     fn read(&mut self, sysctls: &[Sysctl]) -> Result<State, ReadError> {
-        read::state(&mut self.route, &mut self.netfilter, sysctls)
+        Ok(self.survey()?.with_settings(sysctls))
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), ChangeError>> {
-        let mut answers: Vec<Option<Result<(), Cause>>> = changes.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Result<(), Failure>>> = changes.iter().map(|_| None).collect();
         let mut batch = Batch::default();
         self.settings.forget();
+        self.born.clear();
         for (at, change) in changes.iter().enumerate() {
             if !batches(change) {
                 if !matches!(change, Change::SetLinkSysctl(..)) {
@@ -196,21 +259,26 @@ impl Kernel for Linux {
             match self.prepare(&mut batch, change) {
                 Ok(Prepared::Queued) => batch.queued.push(at),
                 Ok(Prepared::Settled(result)) => answers[at] = Some(result),
-                Err(cause) => answers[at] = Some(Err(cause)),
+                Err(cause) => answers[at] = Some(Err(cause.into())),
             }
         }
         self.flush(&mut batch, &mut answers);
-        let answer = |(change, answer): (&Change, Option<Result<(), Cause>>)| {
-            forgive(change, answer.unwrap_or(Ok(())))
-                .map_err(|cause| ChangeError { command: first_command(change), cause })
+        let answer = |(change, answer): (&Change, Option<Result<(), Failure>>)| {
+            let failed = |f: Failure| ChangeError { command: change.command(f.command), cause: f.cause };
+            forgive(change, answer.unwrap_or(Ok(()))).map_err(failed)
         };
         changes.iter().zip(answers).map(answer).collect()
     }
 }
 
-fn first_command(change: &Change) -> String {
-    // Not one that may fail: it is not the one that did.
-    change.commands().into_iter().find(|c| !c.ends_with("|| true")).unwrap_or_default()
+/// Which of the steps nftables refused, where it was one of them.
+fn refused_rules(ops: &[nft::Op], error: nft::Error) -> Failure {
+    let command = match &error {
+        nft::Error::Refused { index, .. } => *index,
+        nft::Error::Invalid { op, .. } => ops.iter().position(|o| o.to_string() == *op).unwrap_or(0),
+        _ => 0,
+    };
+    Failure { command, cause: error.into() }
 }
 
 /// Changes that only add a message to the batch.
@@ -230,16 +298,21 @@ fn batches(change: &Change) -> bool {
             | Change::SetDetour(..)
             | Change::Configure(..)
             | Change::Finish(..)
+            | Change::InstallLoopback
+            | Change::SetLocalPorts(..)
+            | Change::UnsetLocalPorts(..)
+            | Change::RemoveLoopback
+            | Change::ForgetFlows(..)
     )
 }
 
 /// What is to be taken away may be gone already, with its interface or by somebody else's hand.
-fn forgive(change: &Change, result: Result<(), Cause>) -> Result<(), Cause> {
+fn forgive(change: &Change, result: Result<(), Failure>) -> Result<(), Failure> {
     match result {
-        Err(Cause::NoLink(_)) if change.is_removal() => Ok(()),
-        Err(cause) if change.is_removal() => match cause.errno() {
+        Err(Failure { cause: Cause::NoLink(_), .. }) if change.is_removal() => Ok(()),
+        Err(failure) if change.is_removal() => match failure.cause.errno() {
             Some(libc::ENODEV | libc::ESRCH | libc::ENOENT | libc::EADDRNOTAVAIL) => Ok(()),
-            _ => Err(cause),
+            _ => Err(failure),
         },
         other => other,
     }

@@ -18,6 +18,7 @@ mod events;
 mod expression;
 pub mod fake;
 mod field;
+mod foreign;
 mod model;
 mod op;
 mod read;
@@ -31,6 +32,7 @@ mod wire;
 mod tests;
 
 pub use batch::{Error, apply};
+pub use decode::Glance;
 pub use depend::canonical;
 pub use diff::{Diff, diff};
 pub use events::{GROUP, concerns};
@@ -38,6 +40,7 @@ pub use expression::{
     Compare, Expr, Mark, MarkSource, NatKind, NatTarget, Operand, Reject, Right, SetRef, Unit,
 };
 pub use field::{Base as PayloadBase, Field};
+pub use foreign::{ForeignChain, ForeignTable, foreign};
 pub use model::{
     Base, Chain, Data, Declaration, Family, Hook, Kind, Policy, Rule, Set, Table, TableName, Tables,
 };

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use weft_model::{IfName, Mac, Netns};
@@ -35,6 +35,44 @@ pub struct State {
     pub detours: BTreeMap<IfName, IfName>,
     /// nftables.
     pub tables: Tables,
+    /// Ports of the loopback that lead elsewhere; `None` where nothing sees to that.
+    pub loopback: Option<Loopback>,
+}
+
+/// The programs at the sockets of the host's processes, and what they are to do (see [`crate::loopback`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loopback {
+    /// Whether every program is in its place.
+    pub whole: bool,
+    /// Where each port leads.
+    pub ports: BTreeMap<LocalPort, SocketAddr>,
+}
+
+impl Default for Loopback {
+    /// The programs, with nothing to do.
+    fn default() -> Loopback {
+        Loopback { whole: true, ports: BTreeMap::new() }
+    }
+}
+
+/// A port of the host as its own processes name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalPort {
+    /// The number of the transport protocol.
+    pub protocol: u8,
+    /// Address and port.
+    pub at: SocketAddr,
+}
+
+impl fmt::Display for LocalPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.protocol {
+            6 => "tcp",
+            17 => "udp",
+            _ => return write!(f, "{} protocol {}", self.at, self.protocol),
+        };
+        write!(f, "{}/{name}", self.at)
+    }
 }
 
 /// A network interface of weft's.
@@ -52,6 +90,9 @@ pub struct Link {
     pub up: bool,
     /// The bridge it is a port of.
     pub master: Option<IfName>,
+    /// Whether, as a port of a bridge, it gets back what came from it: a workload that reaches itself by a port of
+    /// the host's needs that.
+    pub hairpin: bool,
     /// A wire's mark that it was finished, with the attachment's identity.
     pub alias: Option<String>,
 }

@@ -20,10 +20,13 @@ pub fn read(key: &Sysctl) -> io::Result<Option<String>> {
     }
 }
 
-/// Writes settings, and remembers the folder of the last one: to find it is what takes long (see
-/// [`rtnl::settings`](crate::rtnl::settings)), and settings come by interface.
+/// Writes settings of one namespace, and remembers the way: to find `/proc/sys/net` takes the longer the more
+/// namespaces there are (see [`rtnl::settings`](crate::rtnl::settings)), and settings come by interface.
 #[derive(Debug, Default)]
 pub struct Writer {
+    /// `/proc/sys/net` of the namespace of the first call.
+    net: Option<OwnedFd>,
+    /// The folder of the last setting.
     last: Option<(String, OwnedFd)>,
 }
 
@@ -39,7 +42,7 @@ impl Writer {
         }
     }
 
-    /// Forgets the folder. To be called when its interface may have been replaced by another of its name.
+    /// Forgets the last folder. To be called when its interface may have been replaced by another of its name.
     pub fn forget(&mut self) {
         self.last = None;
     }
@@ -50,7 +53,17 @@ impl Writer {
         let fd = match &mut self.last {
             Some((known, fd)) if known == folder => fd,
             last => {
-                let fd = rustix::fs::open(format!("/proc/sys/{folder}"), flags, Mode::empty())?;
+                let open = |path: &str| rustix::fs::open(path, flags, Mode::empty());
+                let fd = match folder.strip_prefix("net/") {
+                    Some(rest) => {
+                        let net = match &mut self.net {
+                            Some(net) => net,
+                            none => none.insert(open("/proc/sys/net")?),
+                        };
+                        rustix::fs::openat(net, rest, flags, Mode::empty())?
+                    }
+                    None => open(&format!("/proc/sys/{folder}"))?,
+                };
                 &mut last.insert((folder.to_owned(), fd)).1
             }
         };

@@ -132,7 +132,7 @@ type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
 /// Starts a program that dies with this process, even by `kill -9`. The kernel ties that to the thread
 /// that starts it, so one thread that never ends starts all.
-fn spawn(mut command: Command) -> io::Result<Child> {
+pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     static STARTER: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
         let (orders, queue) = mpsc::channel::<Order>();

@@ -9,26 +9,33 @@
 //! ```
 //!
 //! Nothing here touches the namespace of whoever calls: all links live in namespaces without a name,
-//! which vanish with the values that hold them. Programs are executed for one purpose: to start agents.
+//! which vanish with the values that hold them; but a [`Site`], which a person plays with, stays until it is
+//! taken down. Programs are executed for one purpose: to start agents.
 
 mod agent;
 mod ask;
 mod cluster;
 mod error;
+mod etcd;
 mod folder;
+mod group;
 mod host;
 mod links;
 mod namespace;
+mod site;
 pub mod traffic;
 mod underlay;
 
 pub use ask::ask;
 pub use cluster::{Cluster, shared_network};
 pub use error::Error;
+pub use etcd::Etcd;
 pub use folder::Folder;
+pub use group::Group;
 pub use host::Host;
 pub use links::Links;
 pub use namespace::Namespace;
+pub use site::{Site, Standing};
 pub use underlay::{OUTSIDE4, OUTSIDE6, ROUTER4, ROUTER6, Underlay};
 
 use std::hash::{BuildHasher, RandomState};

@@ -40,6 +40,11 @@ impl Namespace {
         Ok(Namespace { container: container()?, netns, path: path.to_owned(), mounted: true })
     }
 
+    /// Leaves a mounted namespace where it is.
+    pub fn keep(mut self) {
+        self.mounted = false;
+    }
+
     /// What the workload is called.
     #[must_use]
     pub fn container(&self) -> &ContainerId {

@@ -55,7 +55,14 @@ impl Underlay {
     /// # Errors
     /// What the kernel refused.
     pub fn new(mtu: u32) -> Result<Underlay, Error> {
-        let netns = Netns::anonymous()?;
+        Underlay::within(Netns::anonymous()?, mtu)
+    }
+
+    /// As [`new`](Self::new), in a namespace that somebody else keeps.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn within(netns: Netns, mtu: u32) -> Result<Underlay, Error> {
         let mut links = Links::of(&netns)?;
         links.set_up("lo", true)?;
         let forwards =
@@ -114,7 +121,8 @@ impl Underlay {
     }
 
     /// The router's port to which this host's uplink leads.
-    pub(crate) fn port(number: u8) -> String {
+    #[must_use]
+    pub fn port(number: u8) -> String {
         format!("host{number}")
     }
 

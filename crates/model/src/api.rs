@@ -3,7 +3,10 @@
 //! One connection carries one request and its reply, each a JSON object on a line of its own.
 //! A request is at most [`REQUEST_LIMIT`] bytes. Unknown requests and unknown fields are refused.
 
+mod error;
+mod flow;
 mod object;
+mod status;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,9 +21,14 @@ use crate::name::{ContainerId, IfName, NetworkName, NodeName};
 use crate::network::{Mode, Network};
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
-use crate::workload::{AttachmentId, Owner, Phase, PodIdentity};
+use crate::workload::{AttachmentId, Owner, PodIdentity};
 
+pub use self::error::{Error, ErrorKind};
+pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};
+pub use self::status::{
+    Explanation, Hop, Member, Owned, PeerStatus, ReachStatus, Refused, Status, StoreState, WorkloadStatus,
+};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/weft/agent.sock";
@@ -70,6 +78,13 @@ pub enum Request {
     },
     /// All networks. Reply: [`Reply::Networks`].
     NetworkList,
+    /// All hosts of the cluster. Reply: [`Reply::Nodes`].
+    NodeList,
+    /// Remove a host that is gone for ever. Reply: [`Reply::Done`].
+    NodeRemove {
+        /// Its name.
+        name: NodeName,
+    },
     /// The agent's view of this host. Reply: [`Reply::Status`].
     Status,
     /// What the agent would change in the kernel now. Reply: [`Reply::Diff`].
@@ -91,6 +106,10 @@ pub enum Request {
     Get(Get),
     /// Forget objects; absence is success. Reply: [`Reply::Applied`].
     Delete(Vec<ObjectId>),
+    /// Packets that policy denied a short while ago. Reply: [`Reply::Flows`].
+    Flows(Flows),
+    /// Whether policy lets a connection pass, and why. Reply: [`Reply::Judged`].
+    Judge(Judge),
 }
 
 /// A wish for an interface.
@@ -201,6 +220,8 @@ pub enum Reply {
     Network(Box<NetworkStatus>),
     /// All networks.
     Networks(Vec<NetworkStatus>),
+    /// All hosts of the cluster.
+    Nodes(Vec<Member>),
     /// The host's state.
     Status(Box<Status>),
     /// Outstanding changes as equivalent commands; empty when kernel and plan agree.
@@ -213,6 +234,10 @@ pub enum Reply {
     Applied(Vec<(ObjectId, Outcome)>),
     /// Objects.
     Objects(Vec<Object>),
+    /// Denials.
+    Flows(Vec<Denial>),
+    /// What policy says, as a JSON document in text.
+    Judged(String),
     /// The way of a packet.
     Explanation(Box<Explanation>),
     /// It failed.
@@ -282,190 +307,4 @@ pub struct PoolStatus {
     pub resting: u64,
     /// How many a workload could have in all; saturates for large IPv6 subnets.
     pub usable: u64,
-}
-
-/// What `weft status` shows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// Version of this structure.
-    pub api: u32,
-    /// This host.
-    pub node: NodeName,
-    /// weft's version.
-    pub version: String,
-    /// Process id of the agent.
-    pub pid: u32,
-    /// Seconds since it started.
-    pub uptime: u64,
-    /// Resident memory in KiB.
-    pub resident_kib: u64,
-    /// The dataplane in use.
-    pub dataplane: String,
-    /// Its networks.
-    pub networks: Vec<NetworkStatus>,
-    /// Its workloads.
-    pub workloads: Vec<WorkloadStatus>,
-    /// Other hosts of the cluster.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub peers: Vec<PeerStatus>,
-    /// Packets refused, by reason.
-    pub refused: Vec<Refused>,
-    /// What is wrong, with what to do; empty when all is well.
-    pub health: Vec<String>,
-}
-
-/// Another host in `weft status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerStatus {
-    /// Its name.
-    pub node: NodeName,
-    /// Where it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
-    /// Its addresses on the underlay.
-    pub addresses: Vec<IpAddr>,
-    /// The ways to its blocks.
-    pub reaches: Vec<ReachStatus>,
-    /// Seconds since it answered last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heard: Option<u64>,
-    /// What is wrong, with what to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-/// The way to a host's blocks of one network and family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReachStatus {
-    /// The network.
-    pub network: NetworkName,
-    /// `direct`, `vxlan`, `router` (as it is, by the host's own routes) or `nowhere`.
-    pub path: String,
-    /// The interface that it leads by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<IfName>,
-    /// Largest packet in bytes.
-    pub mtu: u32,
-    /// The blocks.
-    pub blocks: Vec<IpNet>,
-}
-
-/// The way of a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// From where: the address, and whose it is.
-    pub from: String,
-    /// To where.
-    pub to: String,
-    /// What happens to it, in order.
-    pub hops: Vec<Hop>,
-    /// Largest packet in bytes, as far as this host knows the way; 0 if it knows nothing of it.
-    pub mtu: u32,
-    /// Whether there is a way.
-    pub reached: bool,
-    /// Why there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
-/// One thing that happens to a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hop {
-    /// Where: a host or workload.
-    pub at: String,
-    /// What.
-    pub does: String,
-    /// Largest packet here, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
-}
-
-/// One workload in `weft status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorkloadStatus {
-    /// Its identity.
-    pub id: AttachmentId,
-    /// The host's end.
-    pub host_ifname: IfName,
-    /// Its addresses.
-    pub addresses: Vec<IpNet>,
-    /// Its Ethernet address.
-    pub mac: Mac,
-    /// How far it has come.
-    pub phase: Phase,
-    /// Its namespace.
-    pub netns: PathBuf,
-    /// `namespace/name` in Kubernetes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<PodIdentity>,
-    /// Its limits.
-    #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
-    pub bandwidth: Bandwidth,
-}
-
-/// A counter of refused packets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refused {
-    /// Why: the comment of the rule that refused them.
-    pub reason: String,
-    /// How many packets.
-    pub packets: u64,
-    /// How many bytes.
-    pub bytes: u64,
-}
-
-/// One kernel object or file of weft's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Owned {
-    /// `link`, `address`, `route`, `neighbour`, `limit`, `detour`, `nftables`, `sysctl`, `file`.
-    pub kind: String,
-    /// The object, as the command that lists it would show it.
-    pub object: String,
-}
-
-/// Kinds of failure; a client decides by them, people read the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorKind {
-    /// The request makes no sense, or asks for what is not allowed.
-    Invalid,
-    /// The named thing does not exist.
-    NotFound,
-    /// The named thing exists already, or is in use.
-    Exists,
-    /// No address is left.
-    Exhausted,
-    /// It may work later.
-    TryAgain,
-    /// The kernel refused.
-    Kernel,
-    /// The agent's own state could not be read or written.
-    Storage,
-}
-
-/// A failure: what failed, on what, why, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What kind of failure.
-    pub kind: ErrorKind,
-    /// What failed, on what, why: one line.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl Error {
-    /// A failure without advice.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), hint: None }
-    }
-
-    /// Adds what to do about it.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = Some(hint.into());
-        self
-    }
 }

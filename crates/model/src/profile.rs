@@ -6,6 +6,7 @@ use crate::bandwidth::Bandwidth;
 use crate::label::Labels;
 use crate::name::NamespaceName;
 use crate::policy::NamedPorts;
+use crate::ports::PortMapping;
 
 /// What a workload is and wants beyond an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Profile {
     /// Its labels, by which selectors find it.
     #[serde(skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// Ports of the host that lead to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
     /// Ports that policies may name.
     #[serde(skip_serializing_if = "NamedPorts::is_empty")]
     pub named_ports: NamedPorts,

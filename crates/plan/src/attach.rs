@@ -13,11 +13,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::Serialize;
-use weft_model::{AttachmentId, IfName, Mac, Mode, Netns, NetworkId, Phase, Workload};
+use weft_model::{AttachmentId, IfName, Mac, Mode, Netns, NetworkId, Owner, Phase, Workload};
 
 use crate::bandwidth::{self, BandwidthPlan};
 use crate::network::NetworkPlan;
 use crate::peer::link_local;
+use crate::ports::{self, PortPlan};
 
 /// The gateway of every routed workload (IPv4): link-local, so that it collides with nobody's addresses.
 pub const GATEWAY4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
@@ -29,6 +30,8 @@ pub const GATEWAY6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 
 pub struct WorkloadPlan {
     /// The attachment.
     pub id: AttachmentId,
+    /// On whose behalf it was made; the wire's alias says it, for an agent that has lost its records.
+    pub owner: Owner,
     /// Whether it is known to have been finished once.
     pub phase: Phase,
     /// Its network's number.
@@ -57,6 +60,8 @@ pub struct WorkloadPlan {
     pub routes: Vec<(IpNet, IpAddr)>,
     /// The source the host itself uses towards the workload, per family.
     pub host_sources: Vec<IpAddr>,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PortPlan>,
     /// How much may flow.
     pub bandwidth: BandwidthPlan,
 }
@@ -96,6 +101,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
     };
     WorkloadPlan {
         id: workload.id.clone(),
+        owner: workload.owner.clone(),
         phase: workload.phase,
         network: network.id,
         mode: network.mode,
@@ -110,6 +116,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
         gateways,
         routes,
         host_sources: network.gateways.iter().map(IpNet::addr).collect(),
+        ports: ports::plan(&workload.profile.ports, workload.addresses.iter().map(IpNet::addr)),
         bandwidth: bandwidth::plan(workload),
     }
 }

@@ -9,6 +9,8 @@ pub mod explain;
 pub mod network;
 pub mod overlay;
 pub mod peer;
+pub mod policy;
+pub mod ports;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,7 @@ pub use bandwidth::BandwidthPlan;
 pub use network::NetworkPlan;
 pub use overlay::TunnelPlan;
 pub use peer::{Path, PeerPlan, Reach};
+pub use policy::PolicyPlan;
 
 /// What one host should hold, in the domain's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,6 +33,8 @@ pub struct Plan {
     pub workloads: BTreeMap<AttachmentId, WorkloadPlan>,
     /// Other hosts by name, as far as they hold blocks of networks that are here too.
     pub peers: BTreeMap<NodeName, PeerPlan>,
+    /// Who may speak to whom.
+    pub policy: PolicyPlan,
     /// Whether workloads are kept from the cloud's metadata addresses.
     pub block_metadata: bool,
     /// Whether packets of this family are forwarded: IPv4.
@@ -66,6 +71,7 @@ pub fn plan(world: &World, here: &Here) -> Plan {
         networks,
         workloads,
         peers: BTreeMap::new(),
+        policy: policy::compile::compile(world),
     };
     for (name, other) in world.nodes.iter().filter(|(name, _)| **name != here.name) {
         replan_peer(&mut plan, here, node, name, Some(other));

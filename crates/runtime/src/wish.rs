@@ -70,6 +70,13 @@ impl Wish {
             return Err(Refusal::new(format!("an address cannot be had with --network {net}"))
                 .hint("leave --ip out, or name a network"));
         }
+        let asks = !self.profile.ports.is_empty() || !self.profile.bandwidth.is_unlimited();
+        if asks && !matches!(net, Net::Network(_)) {
+            return Err(Refusal::new(format!(
+                "ports and bandwidth are a network's: there is none with --network {net}"
+            ))
+            .hint("leave -p and --bandwidth out, or name a network"));
+        }
         if self.remove && self.restart != Restart::No {
             return Err(Refusal::new("--rm and --restart exclude each other").hint("leave one of them out"));
         }

@@ -6,8 +6,10 @@
 //!   Store            what the agent needs of any store: load everything, commit a batch
 //!     ├─ Embedded    two files of this host: declared.redb (durable), attachments.redb (this boot)
 //!     └─ Memory      for tests, and the model that the laws compare the others with
+//!   cluster          what many hosts share, in etcd: hosts, networks, blocks of addresses
 //! ```
 
+pub mod cluster;
 mod embedded;
 mod error;
 mod memory;

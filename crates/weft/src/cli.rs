@@ -16,7 +16,7 @@ pub(crate) struct Cli {
     /// Print a JSON document, an object with "api": 1, instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// The agent's socket [default: the configuration's, or else /run/weft/agent.sock]
+    /// The agent's socket [default: $WEFT_SOCKET, the configuration's, or else /run/weft/agent.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
@@ -39,6 +39,19 @@ enum Command {
     /// Fetch, load, save, show and remove images
     #[command(subcommand)]
     Image(command::image::Command),
+    /// Begin a cluster on this host, or share a store that runs already
+    Init(command::init::Args),
+    /// Join a cluster
+    Join(command::join::Args),
+    /// Print an invitation for one more host
+    Token(command::token::Args),
+    /// Leave the cluster: this host stands alone again
+    Leave(command::leave::Args),
+    /// Show and remove the hosts of the cluster
+    #[command(subcommand)]
+    Node(command::node::Command),
+    /// Run this host's share of the cluster's store; `weft init` and `weft join --member` start it
+    Member(command::member::Args),
     /// Show, set and clear limits of bandwidth, while workloads run
     #[command(subcommand)]
     Bandwidth(command::bandwidth::Command),
@@ -50,6 +63,11 @@ enum Command {
     Describe(command::get::Which),
     /// Forget declared objects; that they are gone already is no error
     Delete(command::delete::Args),
+    /// Show packets that policy denied
+    Flows(command::flows::Args),
+    /// Test policies without a network, and ask why a connection passes or does not
+    #[command(subcommand)]
+    Policy(command::policy::Command),
     /// Show the host, its networks and workloads, and what is wrong
     Status,
     /// Run a program in a container
@@ -70,10 +88,14 @@ enum Command {
     Wait(command::stop::WaitArgs),
     /// Remove containers with all that they wrote
     Rm(command::stop::RmArgs),
+    /// Look for what hurts on this host, with the command that mends it; exit code 1 when there is an error or a warning
+    Doctor,
     /// Show what the agent would change in the kernel now; exit code 1 when there is something
     Diff,
     /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
     Explain(command::explain::Args),
+    /// Make several hosts on this machine, to see and to break
+    Lab(command::lab::Lab),
     /// Show what this host's kernel should hold
     Plan,
     /// List everything on this host that is weft's
@@ -133,11 +155,19 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Network(command) => command::network::run(session, command)?,
         Command::Image(command) => command::image::run(session, command)?,
         Command::Info => command::info::run(session)?,
+        Command::Init(args) => command::init::run(session, args)?,
+        Command::Join(args) => command::join::run(session, &args)?,
+        Command::Token(args) => command::token::run(session, &args)?,
+        Command::Leave(args) => command::leave::run(session, &args)?,
+        Command::Node(command) => command::node::run(session, command)?,
+        Command::Member(args) => command::member::run(session, &args)?,
         Command::Bandwidth(command) => command::bandwidth::run(session, command)?,
         Command::Apply(args) => command::apply::run(session, &args)?,
         Command::Get(args) => command::get::run(session, args)?,
         Command::Describe(which) => command::get::describe(session, which)?,
         Command::Delete(args) => command::delete::run(session, args)?,
+        Command::Flows(args) => command::flows::run(session, &args)?,
+        Command::Policy(command) => return command::policy::run(session, command),
         Command::Status => command::status::run(session)?,
         Command::Run(args) => return command::run::run(session, *args),
         Command::Ps(args) => return command::ps::run(session, &args),
@@ -149,8 +179,10 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => return command::stop::wait(session, &args),
         Command::Rm(args) => return command::stop::rm(session, &args),
         Command::Shim(args) => command::shim::run(args)?,
+        Command::Doctor => return command::doctor::run(session),
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),
+        Command::Lab(lab) => return command::lab::run(session, lab),
         Command::Plan => command::plan::run(session)?,
         Command::Inventory(args) => command::inventory::run(session, &args)?,
         Command::Install(args) => command::install::run(session, &args)?,

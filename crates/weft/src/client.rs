@@ -19,10 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const REPLY_LIMIT: u64 = 1 << 30;
 
 impl Session {
-    /// Where the agent listens: what was said, what the configuration says, or the default.
+    /// Where the agent listens: what was said, what the environment says, what the configuration says, or the default.
     pub(crate) fn socket(&self) -> PathBuf {
         let configured = || Config::load(Path::new(config::PATH)).ok().map(|c| c.socket());
-        self.socket.clone().or_else(configured).unwrap_or_else(|| api::SOCKET.into())
+        let environment = || std::env::var_os("WEFT_SOCKET").filter(|s| !s.is_empty()).map(PathBuf::from);
+        self.socket.clone().or_else(environment).or_else(configured).unwrap_or_else(|| api::SOCKET.into())
     }
 
     /// Asks the agent. An error that it answers is an error here, with its hint.

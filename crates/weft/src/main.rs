@@ -10,6 +10,7 @@ mod containers;
 mod failure;
 mod install;
 mod manifest;
+mod member;
 mod output;
 mod progress;
 mod reference;

@@ -20,10 +20,19 @@ const LIMIT: u64 = 64 << 20;
 
 /// Reads a file, all `.yaml`, `.yml` and `.json` files of a folder, or standard input if the path is `-`.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Vec<Object>> {
+    load_with(path, "", &[]).map(|(objects, _)| objects)
+}
+
+/// The same, and what the files have of these kinds of that group, which are for files only.
+pub(crate) fn load_with(
+    path: &Path,
+    group: &str,
+    kinds: &[&str],
+) -> anyhow::Result<(Vec<Object>, Vec<Extra>)> {
     if path.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().take(LIMIT).read_to_string(&mut text).context("failed to read standard input")?;
-        return parse("standard input", &text);
+        return parse_with("standard input", &text, group, kinds);
     }
     let shown = path.display();
     if path.is_dir() {
@@ -34,17 +43,54 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<Vec<Object>> {
         if files.is_empty() {
             return Err(Failure::new(format!("there is no .yaml, .yml or .json file in {shown}")).into());
         }
-        let all = files.iter().map(|file| load(file)).collect::<anyhow::Result<Vec<_>>>()?;
-        return Ok(all.into_iter().flatten().collect());
+        let (mut objects, mut extras) = (Vec::new(), Vec::new());
+        for file in &files {
+            let (more, further) = load_with(file, group, kinds)?;
+            objects.extend(more);
+            extras.extend(further);
+        }
+        return Ok((objects, extras));
     }
     let file = std::fs::File::open(path).with_context(|| format!("failed to read {shown}"))?;
     let mut text = String::new();
     file.take(LIMIT).read_to_string(&mut text).with_context(|| format!("failed to read {shown}"))?;
-    parse(&shown.to_string(), &text)
+    parse_with(&shown.to_string(), &text, group, kinds)
+}
+
+/// Something in a file that is no object of weft's.
+#[derive(Debug)]
+pub(crate) struct Extra {
+    /// Its kind.
+    pub(crate) kind: String,
+    /// What it says.
+    pub(crate) spec: Value,
+    file: String,
+    line: u64,
+}
+
+impl Extra {
+    /// Reads what it says.
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> anyhow::Result<T> {
+        serde_path_to_error::deserialize(&self.spec).map_err(|error| {
+            let Extra { kind, file, line, .. } = self;
+            let message = format!("{file}:{line}: {kind}: spec.{}: {}", error.path(), error.inner());
+            Failure::new(message).into()
+        })
+    }
 }
 
 /// Reads text; `name` is what errors call it.
+#[cfg(test)]
 pub(crate) fn parse(name: &str, text: &str) -> anyhow::Result<Vec<Object>> {
+    parse_with(name, text, "", &[]).map(|(objects, _)| objects)
+}
+
+fn parse_with(
+    name: &str,
+    text: &str,
+    group: &str,
+    kinds: &[&str],
+) -> anyhow::Result<(Vec<Object>, Vec<Extra>)> {
     let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     let documents: Vec<Tree> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map(|l| format!("{}:{}: ", l.line(), l.column())).unwrap_or_default();
@@ -53,15 +99,21 @@ pub(crate) fn parse(name: &str, text: &str) -> anyhow::Result<Vec<Object>> {
             "the text is not YAML; strings that hold ': ' or begin with a special character want quotes",
         )
     })?;
-    let mut objects = Vec::new();
+    let (mut objects, mut extras) = (Vec::new(), Vec::new());
     for document in documents {
         let mut lines = BTreeMap::new();
         let value = document.into_json(&mut lines);
-        for (prefix, value) in items(value) {
+        for (prefix, mut value) in items(value) {
+            let kind = value["kind"].as_str().unwrap_or_default().to_owned();
+            if value["apiVersion"] == group && kinds.contains(&kind.as_str()) {
+                let line = lines.get(&prefix).or_else(|| lines.get("kind")).copied().unwrap_or(1);
+                extras.push(Extra { kind, spec: value["spec"].take(), file: name.to_owned(), line });
+                continue;
+            }
             objects.push(object(value).map_err(|flaw| flaw.located(name, &prefix, &lines))?);
         }
     }
-    Ok(objects)
+    Ok((objects, extras))
 }
 
 /// A document is an object, or a `List` of some; a document without anything is none.

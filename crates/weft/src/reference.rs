@@ -17,7 +17,7 @@ and not when `NO_COLOR` is set.
 | Exit code | Meaning |
 |---|---|
 | 0 | done |
-| 1 | failed; for `weft diff`: there are differences |
+| 1 | failed; for `weft diff`: there are differences; for `weft doctor`: there is an error or a warning |
 | 2 | wrong usage |
 | 3 | the agent cannot be reached |
 
@@ -39,8 +39,12 @@ and not when `NO_COLOR` is set.
 | `image rm`, `image prune` | `removed`, `layers`, `blobs`, `bytes` |
 | `info` | `version`, `state_dir`, `run_dir`, `storage` |
 | `status` | `node`, `version`, `pid`, `uptime` (s), `resident_kib`, `dataplane`, `networks`, `workloads`, `refused`, `health` |
+| `doctor` | `findings`: `severity` (`error`, `warning` or `note`), `kind`, `what`, `why`, `fix` |
 | `apply`, `delete` | `objects`: `object` and `outcome` of each |
 | `get`, `describe` | `objects` |
+| `flows` | `flows`; with `--follow` an object per line |
+| `policy explain` | `allowed`, `packets`, `text` |
+| `policy test` | `passed`, `failed` |
 | `diff` | `commands`, `agree` |
 | `plan` | `plan` |
 | `inventory` | `source` (`agent` or `kernel`), `objects` |

@@ -14,10 +14,12 @@ use crate::output::{Output, entry};
 use crate::table::Table;
 
 pub(crate) use peer::{explanation, peers};
-pub(crate) use status::{status, workloads};
+pub(crate) use status::{members, status, workloads};
 
 mod bandwidth;
+mod doctor;
 pub(crate) use bandwidth::limits;
+pub(crate) use doctor::findings;
 
 /// Equivalent commands as a shell script. It says of itself that nothing has been changed, so that
 /// it can be kept in a file.
@@ -94,7 +96,7 @@ pub(crate) fn network(output: Output, status: &NetworkStatus) -> String {
     table.render(output)
 }
 
-fn list(items: impl Iterator<Item = impl ToString>) -> String {
+pub(crate) fn list(items: impl Iterator<Item = impl ToString>) -> String {
     items.map(|i| i.to_string()).collect::<Vec<_>>().join(", ")
 }
 

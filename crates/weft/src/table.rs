@@ -16,8 +16,9 @@ impl Table {
         Table::default()
     }
 
-    pub(crate) fn new<const N: usize>(heading: [&str; N]) -> Table {
-        Table { heading: true, right: Vec::new(), rows: vec![heading.map(str::to_owned).to_vec()] }
+    pub(crate) fn new<'a>(heading: impl IntoIterator<Item = &'a str>) -> Table {
+        let heading = heading.into_iter().map(str::to_owned).collect();
+        Table { heading: true, right: Vec::new(), rows: vec![heading] }
     }
 
     /// Aligns a column of numbers by its last digit.
@@ -27,8 +28,8 @@ impl Table {
         self
     }
 
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
     /// The text; nothing when there are no rows below the heading.

@@ -17,6 +17,12 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Its number, as this process sees it.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors
@@ -30,6 +36,14 @@ impl Agent {
     fn wake_parent(&self, signal: Signal) -> Result<()> {
         let parent = Pid::from_raw(i32::try_from(self.child.id())?).context("no process number")?;
         if signal != Signal::CONT { Ok(()) } else { Ok(kill_process(parent, signal)?) }
+    }
+
+    /// A file of its in `/proc`, such as `status`.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn proc(&self, file: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.pid.as_raw_nonzero()))?)
     }
 
     /// Ends it as nobody can prevent, and waits for that.

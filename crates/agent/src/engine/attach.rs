@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rustix::io::Errno;
+use weft_kernel::change::Stale;
 use weft_kernel::netns::{self, Netns};
 use weft_kernel::{Cause, Change, ChangeError};
 use weft_model::api::{AssignedAddress, Attach, Attached, Error, ErrorKind};
-use weft_model::{AttachmentId, IfName, Mac, Mode, Phase, Workload};
+use weft_model::{AttachmentId, IfName, Mac, Mode, Phase, Profile, Workload};
 use weft_plan::WorkloadPlan;
 use weft_plan::address::Wish;
 use weft_store::Write;
@@ -42,22 +43,28 @@ impl Engine {
         let workload = self.choose(wish, &netns)?;
         let network = &self.plan.networks[&wish.id.network];
         let planned = weft_plan::attach::plan(&workload, network);
-        let changes = weft_dataplane::steps(
-            &weft_dataplane::render_workload(&planned),
-            &weft_dataplane::empty_for_workload().state,
-        );
+        let mut wanted = weft_dataplane::render_workload(&planned);
+        if !wish.explain {
+            self.prepare_loopback(&mut wanted);
+            self.end_former_flows(&workload);
+        }
+        let mut changes = weft_dataplane::steps(&wanted, &weft_dataplane::empty_for_workload().state);
         if wish.explain {
             let commands = changes.iter().flat_map(Change::commands).collect();
             return Ok(Attached { commands, ..self.attached(&planned) });
         }
         fault::point(OPERATION);
         self.insert(workload.clone());
+        let policy = self.replan_policy();
         if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
             self.remove(&wish.id);
+            self.replan_policy();
             self.give_back(&wish.id);
             return Err(error.into());
         }
         fault::point(OPERATION);
+        // What its policies say is in force before there is a wire (invariant 6).
+        changes.extend(super::policy::changes(policy));
         if let Err(error) = self.make(&changes) {
             self.undo(&planned);
             let why = self.explain_refusal(wish, &error);
@@ -113,6 +120,7 @@ impl Engine {
             Some(name) => self.free_name(name)?,
             None => fresh_host_end(),
         };
+        let ports = self.wanted_ports(wish, netns)?;
         let addresses = if wish.assigned.is_empty() {
             let asked = Wish { id: &wish.id, ips: &wish.ips, ranges: &wish.ranges };
             let addresses = self.addresses(&wish.id.network)?;
@@ -124,7 +132,6 @@ impl Engine {
         } else {
             self.assigned(wish)?
         };
-        let elsewhere = |w: &&Workload| w.netns.inode == netns.inode() && w.default_route;
         Ok(Workload {
             id: wish.id.clone(),
             owner: wish.owner.clone(),
@@ -134,10 +141,22 @@ impl Engine {
             mac: wish.mac.unwrap_or_else(|| Mac::from_seed(random())),
             mtu,
             addresses,
-            default_route: !self.world.workloads.values().any(|w| elsewhere(&w)),
+            default_route: !self.of_namespace(netns.inode()).any(|w| w.default_route),
             pod: wish.pod.clone(),
-            profile: wish.profile.clone(),
+            profile: Profile { ports, ..wish.profile.clone() },
         })
+    }
+
+    /// Whoever had an address a moment ago has left connections that must not reach its next holder.
+    fn end_former_flows(&mut self, workload: &Workload) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let addresses = workload.addresses.iter().map(IpNet::addr);
+        let former: Vec<Stale> = addresses.filter(|a| self.leaving.contains(a)).map(Stale::Of).collect();
+        if let Some(error) = self.forget_flows(former) {
+            tracing::warn!(error = chain(&error), "failed to end connections of an address's former holder");
+        }
     }
 
     /// Addresses that another IPAM gave out are taken as they are, but never twice, and never those of
@@ -174,8 +193,8 @@ impl Engine {
     fn once_per_namespace(&self, wish: &Attach, netns: &Netns) -> Result<(), Error> {
         let network = &wish.id.network;
         let routed = self.plan.networks.get(network).is_some_and(|n| n.mode == Mode::Routed);
-        let same = |w: &&Workload| w.id.network == *network && w.netns.inode == netns.inode();
-        match self.world.workloads.values().find(same).filter(|_| routed) {
+        let mut inside = self.of_namespace(netns.inode());
+        match inside.find(|w| w.id.network == *network).filter(|_| routed) {
             None => Ok(()),
             Some(present) => {
                 let (netns, ifname) = (wish.netns.display(), &present.id.ifname);
@@ -214,10 +233,23 @@ impl Engine {
     /// Makes the changes, the guard before all else: without it there shall be no wire. A name that is only
     /// waiting for its deletion is given the chance to go first.
     fn make(&mut self, changes: &[Change]) -> Result<(), ChangeError> {
+        let (flows, changes): (Vec<_>, Vec<_>) =
+            changes.iter().cloned().partition(|c| matches!(c, Change::ForgetFlows(..)));
         let (guard, wire): (Vec<_>, Vec<_>) =
-            changes.iter().cloned().partition(|c| matches!(c, Change::InstallRules(..)));
+            changes.into_iter().partition(|c| matches!(c, Change::InstallRules(..)));
         first_error(self.apply(OPERATION, &guard))?;
-        match first_error(self.apply(OPERATION, &wire)) {
+        self.make_wire(&wire)?;
+        for error in self.apply(OPERATION, &flows).into_iter().filter_map(Result::err) {
+            tracing::warn!(
+                error = chain(&error),
+                "failed to end connections to a port that is published now"
+            );
+        }
+        Ok(())
+    }
+
+    fn make_wire(&mut self, wire: &[Change]) -> Result<(), ChangeError> {
+        match first_error(self.apply(OPERATION, wire)) {
             Err(error) if exists(&error) => {}
             other => return other,
         }
@@ -225,7 +257,7 @@ impl Engine {
         if let Err(error) = self.kernel.reap() {
             tracing::warn!(error = chain(&error), "failed to delete retired links");
         }
-        first_error(self.apply(OPERATION, &wire))
+        first_error(self.apply(OPERATION, wire))
     }
 
     /// Takes back whatever of the attachment is there.
@@ -239,9 +271,10 @@ impl Engine {
         }
         let _ = self.kernel.reap();
         self.remove(&planned.id);
+        self.enforce(OPERATION);
         self.give_back(&planned.id);
         let id = planned.id.clone();
-        self.record_removal(Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() });
+        self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at: clock::now() }]);
     }
 
     /// Frees addresses that nobody has used.

@@ -17,7 +17,9 @@ impl Engine {
         let Some(planned) = self.plan.workloads.get(id) else {
             return Err(Error::new(ErrorKind::NotFound, format!("{id} is not attached")));
         };
-        let wanted = weft_dataplane::render_workload(planned);
+        let mut wanted = weft_dataplane::render_workload(planned);
+        wanted.state.loopback = wanted.state.loopback.filter(|loopback| !loopback.ports.is_empty());
+        self.fit_loopback(&mut wanted);
         let kernel = |e: &dyn std::error::Error| Error::new(ErrorKind::Kernel, chain(e));
         let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
         let found = self.kernel.read(&keys).map_err(|e| kernel(&e))?;
@@ -45,11 +47,13 @@ impl Engine {
 fn describe(change: &Change) -> String {
     let command = change.commands().join("; ");
     let object = match change {
-        Change::InstallRules(_) => "the guard's rules are incomplete",
+        Change::InstallRules(_) => "the rules of its guard or its ports are incomplete",
         Change::CreateWire(..) | Change::CreateBridge(..) => "the host's end is gone",
         Change::SetLink(..) | Change::Finish(..) => "the host's end was changed",
         Change::SetNeighbour(..) => "the host lacks the permanent neighbour",
         Change::SetRoute(..) => "the host lacks the route",
+        Change::SetHairpin(..) => "the workload cannot reach itself by a port of the host",
+        Change::InstallLoopback | Change::SetLocalPorts(_) => "ports of 127.0.0.1 and ::1 do not lead to it",
         Change::SetShape(..) | Change::SetDetour(..) | Change::CreateIfb(..) => {
             "a limit of bandwidth is not in force"
         }

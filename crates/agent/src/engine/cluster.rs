@@ -58,7 +58,7 @@ impl Engine {
         let aside = path.with_extension("new");
         let text = serde_json::to_vec(&cluster).map_err(std::io::Error::other);
         let written =
-            text.and_then(|text| std::fs::write(&aside, text)).and_then(|()| std::fs::rename(&aside, path));
+            text.and_then(|text| write_durably(&aside, &text)).and_then(|()| std::fs::rename(&aside, path));
         if let Err(error) = written {
             tracing::warn!(%error, "failed to record the cluster; it is tried again");
             self.unwritten_cluster = Some(cluster);
@@ -139,7 +139,11 @@ impl Engine {
         let mut strange = Vec::new();
         for (name, network) in &cluster.networks {
             let known = self.world.networks.get(name);
-            let problem = if network.vni.is_none() || network.name != *name {
+            // What is here already stays, whatever somebody has put in its way since.
+            let same = known.is_some_and(|k| Network { id: k.id, ..network.clone() } == *k);
+            let problem = if same {
+                None
+            } else if network.vni.is_none() || network.name != *name {
                 Some("its record has no number for the cluster, or another name".to_owned())
             } else if known.is_some_and(|k| k.vni.is_none()) {
                 Some("this host has a network of that name for itself: remove one of the two".to_owned())
@@ -228,8 +232,18 @@ impl Engine {
             self.world.networks.values().filter(|n| n.vni.is_some()).cloned().collect();
         for network in shared {
             if blocks_changed || touched.contains(&network.name) {
-                let pools = self.pools(&network);
-                self.addresses.insert(network.name.clone(), pools);
+                let kept = self
+                    .addresses
+                    .get_mut(&network.name)
+                    .filter(|a| a.pools().iter().map(Pool::subnet).eq(network.subnets()));
+                // What rests goes on resting, unless the network is another.
+                if let Some(kept) = kept {
+                    let own = self.world.nodes.get(&self.here.name);
+                    kept.set_blocks(own.map(|own| own.blocks(&network.name)).unwrap_or_default());
+                } else {
+                    let pools = self.pools(&network);
+                    self.addresses.insert(network.name.clone(), pools);
+                }
             }
         }
         if !writes.is_empty()
@@ -293,6 +307,14 @@ impl Engine {
         // What could not be changed piece by piece is compared as a whole.
         if refused == 0 { true } else { self.sync() }
     }
+}
+
+/// Writes so that it is there after a power loss: of a block that is given back nothing may be left here.
+fn write_durably(path: &std::path::Path, text: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 fn overlap(a: &Network, b: &Network) -> bool {

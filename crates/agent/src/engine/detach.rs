@@ -1,6 +1,10 @@
 //! Detaching: absence is success, and what is slow is left to the reaper.
 
+use std::net::IpAddr;
+
 use weft_kernel::Change;
+use weft_kernel::change::Stale;
+use weft_kernel::nft::Op;
 use weft_model::AttachmentId;
 use weft_model::api::Detach;
 use weft_store::Write;
@@ -34,9 +38,11 @@ impl Engine {
         let now = clock::now();
         let freed = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
         self.remove(id);
-        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed, at: now });
+        self.record_or_owe(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]);
         fault::point(OPERATION);
         self.retire(changes);
+        // Behind the wire, which is shut by now; at once, because its address may soon be another's.
+        self.enforce(OPERATION);
         fault::point(OPERATION);
         self.end_namespaces();
         Vec::new()
@@ -45,8 +51,22 @@ impl Engine {
     /// Makes the quick changes now and hands the slow ones to the reaper: a guard's elements harm nobody,
     /// for no other wire will ever bear that name.
     fn retire(&mut self, changes: Vec<Change>) {
-        let (slow, quick): (Vec<_>, Vec<_>) =
-            changes.into_iter().partition(|c| matches!(c, Change::RemoveRules(..)));
+        let (mut slow, mut quick) = (Vec::new(), Vec::new());
+        for change in changes {
+            match change {
+                Change::RemoveRules(ops) => {
+                    // The next workload may want the port at once.
+                    let (ports, guard): (Vec<_>, Vec<_>) = ops.into_iter().partition(is_of_ports);
+                    quick.extend((!ports.is_empty()).then_some(Change::RemoveRules(ports)));
+                    slow.push(Change::RemoveRules(guard));
+                }
+                Change::ForgetFlows(stale) => {
+                    self.leaving.extend(stale.iter().filter_map(departed));
+                    slow.push(Change::ForgetFlows(stale));
+                }
+                other => quick.push(other),
+            }
+        }
         for answer in self.apply(OPERATION, &quick) {
             if let Err(error) = answer {
                 tracing::warn!(error = chain(&error), "failed to retire a wire");
@@ -70,6 +90,16 @@ impl Engine {
             return;
         }
         self.remove(id);
-        self.record_removal(Write::RemoveWorkload { id: id.clone(), freed: Vec::new(), at: clock::now() });
+        self.enforce(OPERATION);
+        let (id, at) = (id.clone(), clock::now());
+        self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at }]);
     }
+}
+
+fn is_of_ports(op: &Op) -> bool {
+    matches!(op, Op::DeleteElements { set, .. } if weft_dataplane::nft::is_of_ports(set))
+}
+
+fn departed(stale: &Stale) -> Option<IpAddr> {
+    if let Stale::Of(address) = stale { Some(*address) } else { None }
 }

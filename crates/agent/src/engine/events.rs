@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use weft_kernel::State;
 use weft_kernel::netns::{index_of, name_of};
 use weft_kernel::rtnl::link;
-use weft_kernel::state::Link;
+use weft_kernel::rtnl::settings::Settings;
+use weft_kernel::state::{Link, Sysctl};
 use weft_model::{IfName, Mac, Mode, Phase};
 use weft_plan::{BandwidthPlan, NetworkPlan, Path, Reach, WorkloadPlan};
 
@@ -32,7 +33,16 @@ impl Engine {
             Event::Link(name) => {
                 let Some(wanted) = self.wanted_link(name) else { return false };
                 // The event may be older than what was done since: only the link itself knows.
-                !matches!(self.kernel.link(name), Ok(Some(found)) if is_as_wanted(&wanted, &found))
+                match self.kernel.link(name) {
+                    Ok(Some(found)) => !wanted.is_met_by(&found),
+                    _ => wanted.link.is_some(),
+                }
+            }
+            Event::Settings(name, found) => {
+                let Some(wanted) = self.wanted_link(name) else { return false };
+                // Most often it is what an attach has just set. Otherwise it may be half of one.
+                !wanted.is_set(found)
+                    && !matches!(self.kernel.link(name), Ok(Some(now)) if wanted.is_set(&now.ipv6))
             }
             Event::Queue(index) => {
                 let Some(name) = name(*index) else { return false };
@@ -90,7 +100,7 @@ impl Engine {
     }
 
     /// The link of that name as the plan has it; those of attachments under way change all the time.
-    fn wanted_link(&self, name: &IfName) -> Option<Link> {
+    fn wanted_link(&self, name: &IfName) -> Option<WantedLink> {
         let mut state = State::default();
         match (self.wire(name).or_else(|| self.detoured(name)), self.device(name)) {
             (Some(wire), _) if wire.phase == Phase::Pending => return None,
@@ -99,9 +109,14 @@ impl Engine {
                 weft_dataplane::network::render(device, &mut state);
                 weft_dataplane::overlay::render(device, &mut state);
             }
+            (None, None) if self.plan.learning_links.contains(name) => {
+                weft_dataplane::learn(name, &mut state);
+            }
             (None, None) => return None,
         }
-        state.links.remove(name)
+        let link = state.links.remove(name);
+        let settings = state.sysctls.into_iter().filter(|(key, _)| key.link() == Some(name.as_str()));
+        Some(WantedLink { link, settings: settings.collect() })
     }
 
     /// The way whose route is to exactly these addresses.
@@ -145,8 +160,28 @@ fn name(index: u32) -> Option<IfName> {
     name_of(index)?.parse().ok()
 }
 
-fn is_as_wanted(wanted: &Link, found: &link::Described) -> bool {
-    let Link { kind: _, mac, mtu, group, up, master, alias } = wanted;
-    (Some(*mac), *mtu, *group, *up, alias) == (found.mac, found.mtu, found.group, found.up, &found.alias)
-        && *master == found.master.and_then(name)
+/// A link as the plan has it: of one that is not weft's only settings are wanted.
+struct WantedLink {
+    link: Option<Link>,
+    settings: Vec<(Sysctl, String)>,
+}
+
+impl WantedLink {
+    fn is_met_by(&self, found: &link::Described) -> bool {
+        let described = self.link.as_ref().is_none_or(|wanted| {
+            let Link { kind: _, mac, mtu, group, up, master, hairpin, alias } = wanted;
+            *hairpin == found.hairpin
+                && (Some(*mac), *mtu, *group, *up, alias)
+                    == (found.mac, found.mtu, found.group, found.up, &found.alias)
+                && *master == found.master.and_then(name)
+        });
+        described && self.is_set(&found.ipv6)
+    }
+
+    fn is_set(&self, found: &Settings) -> bool {
+        self.settings.iter().all(|(key, value)| {
+            let now = key.link_and_name("ipv6").and_then(|(_, name)| found.get(name));
+            now.is_none_or(|now| now == *value)
+        })
+    }
 }

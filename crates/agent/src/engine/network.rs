@@ -7,8 +7,8 @@ use weft_model::{Network, NetworkId, NetworkName};
 use weft_plan::address::{choose_subnets, overlaps, validate_subnet};
 use weft_store::Write;
 
-use super::{Engine, no_network, random};
-use crate::{chain, host};
+use super::{Engine, no_network};
+use crate::{chain, host, random};
 
 /// IPv6 demands it of every link (RFC 8200, section 5).
 const SMALLEST_IPV6: u32 = 1280;
@@ -60,7 +60,7 @@ impl Engine {
         if network.vni.is_some() {
             let message = format!("network '{name}' belongs to the whole cluster");
             return Err(Error::new(ErrorKind::Invalid, message)
-                .hint("remove it where it was declared: all hosts follow"));
+                .hint("remove it without --explain, or from where it was declared: all hosts follow"));
         }
         let users: Vec<String> =
             self.world.workloads.keys().filter(|id| id.network == *name).map(ToString::to_string).collect();
@@ -112,7 +112,7 @@ impl Engine {
     }
 
     /// Checks a wish and fills in what it leaves open.
-    fn declare(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+    pub(crate) fn declare(&self, spec: &NetworkSpec) -> Result<Network, Error> {
         let name = &spec.name;
         let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
         if self.world.networks.contains_key(name) {

@@ -7,6 +7,8 @@ use weft_store::Write;
 
 use super::Engine;
 
+const OPERATION: &str = "declare";
+
 impl Engine {
     /// Takes objects in. All are in force when this returns, or none is: the last good ones stay.
     ///
@@ -113,8 +115,7 @@ impl Engine {
     fn declare_objects(&mut self, declared: Declared, writes: Vec<Write>) -> Result<(), Error> {
         self.record(writes)?;
         self.world.declared = declared;
-        self.replan();
-        self.sync_strictly()
+        if self.enforce(OPERATION) { Ok(()) } else { self.sync_strictly() }
     }
 
     /// Objects by kind, namespace and name.

@@ -1,14 +1,16 @@
 //! Starting: from the store and the kernel to a world, whatever state the last agent left them in.
 
 use std::cell::LazyCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use weft_kernel::netns::Netns;
-use weft_kernel::{Kernel, Linux, ReadError, State};
-use weft_model::{AttachmentId, Here, Network, Node, Owner, Phase, Workload, World};
+use weft_kernel::ours::{WireAlias, read_wire_alias};
+use weft_kernel::{Linux, ReadError, State};
+use weft_model::{AttachmentId, Here, IfName, Network, Node, Phase, PortMapping, Protocol, Workload, World};
 use weft_store::{Condition, Embedded, Loaded, Store, StoreError, Write};
 
 use super::Engine;
@@ -36,13 +38,14 @@ impl Engine {
     /// # Errors
     /// [`StartError`].
     pub(crate) fn start(config: &Config, reaper: Sender<Retired>) -> Result<Engine, StartError> {
-        let mut kernel = Linux::open().map_err(StartError::Kernel)?;
+        let loopback = config.loopback();
+        let mut kernel = Linux::open().map_err(StartError::Kernel)?.with_loopback(loopback.clone());
         let paths =
             weft_store::Paths { state_dir: config.state_dir.clone(), run_dir: config.run_dir.clone() };
         let (mut store, opened) = Embedded::open(&paths, &clock::boot_id()).map_err(StartError::Store)?;
         let loaded = store.load().map_err(StartError::Store)?;
-        let found = kernel.read(&[]).map_err(StartError::Read)?;
-        let facts = host::facts().map_err(StartError::Kernel)?;
+        let found = kernel.survey().map_err(StartError::Read)?;
+        let facts = host::of(&found.links, &found.routes, &found.addresses);
 
         let here = Here {
             name: config.node(),
@@ -57,25 +60,46 @@ impl Engine {
             plan: weft_plan::Plan::default(),
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
+            inside: BTreeMap::new(),
+            denials: crate::flows::Denials::default(),
+            numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
+                &found.state.tables,
+            )),
             unwritten: BTreeSet::new(),
-            owed: Vec::new(),
+            records: super::record::Records::default(),
             store,
             kernel,
             reaper,
+            leaving: BTreeSet::new(),
+            loopback,
+            loopback_wanted: config.publish_on_loopback,
             journal: config.journal(),
             started: Instant::now(),
+            early: None,
             health: Vec::new(),
             heard: BTreeMap::new(),
             strange: Vec::new(),
-            cluster_record: config.run_dir.join("cluster.json"),
+            cluster_record: config.state_dir.join("cluster.json"),
             unwritten_cluster: None,
+            store_state: None,
+            store_problems: Vec::new(),
+            own_problem: None,
+            underlay: config.underlay.clone(),
+            zone: config.zone.clone(),
+            tunnel_mac: crate::cluster::identity::read(&config.state_dir).mac,
+            asked: BTreeMap::new(),
+            block: config.block,
+            default_wanted: config.default_network,
         };
-        for condition in [&opened.declared, &opened.attachments] {
+        for (outlives_boot, condition) in [(true, &opened.declared), (false, &opened.attachments)] {
             match condition {
                 Condition::SetAside { to, why } => {
                     tracing::warn!(why, set_aside = ?to, "a file of the store was damaged; the kernel is asked instead");
                 }
-                Condition::Unwritable { why } => tracing::warn!(why, "the store cannot be written for now"),
+                Condition::Unwritable { why } => {
+                    tracing::warn!(why, "the store cannot be written for now");
+                    engine.records.trouble(outlives_boot, why.clone());
+                }
                 Condition::Kept | Condition::Begun => {}
             }
         }
@@ -90,9 +114,12 @@ impl Engine {
         for object in loaded.objects.values().cloned() {
             engine.world.declared.insert(object);
         }
-        engine.adopt_networks(&loaded, &found);
+        engine.records.kept(loaded.sysctls.keys().cloned());
+        engine.adopt_networks(&loaded, &found.state);
         engine.recall_cluster();
-        engine.adopt_workloads(loaded, &found);
+        engine.adopt_workloads(loaded, &found.state);
+        engine.replan_policy();
+        engine.early = Some(found);
         Ok(engine)
     }
 
@@ -110,11 +137,7 @@ impl Engine {
                 self.world.networks.insert(network.name.clone(), network);
             }
         }
-        if !writes.is_empty()
-            && let Err(error) = self.record(writes)
-        {
-            tracing::warn!(%error, "failed to record networks taken from the kernel");
-        }
+        self.record_or_owe(writes);
         self.replan();
         let pools = |n: &Network| (n.name.clone(), self.pools(n));
         let addresses = self.world.networks.values().map(pools).collect();
@@ -152,15 +175,12 @@ impl Engine {
             }
         }
         for ((network, address), freed_at) in loaded.resting {
+            self.records.freed(freed_at);
             if let Some(addresses) = self.addresses.get_mut(&network) {
                 addresses.restore_resting(address, freed_at);
             }
         }
-        if !writes.is_empty()
-            && let Err(error) = self.record(writes)
-        {
-            tracing::warn!(%error, "failed to record what was settled at start");
-        }
+        self.record_or_owe(writes);
     }
 
     fn adopt(&mut self, workload: Workload, writes: &mut Vec<Write>) {
@@ -179,21 +199,18 @@ impl Engine {
     }
 
     /// Keeps the values of settings as they were before weft changed them, for `weft uninstall`.
-    pub(super) fn remember_settings(&mut self, wanted: &weft_dataplane::Wanted) -> Result<(), StoreError> {
-        let known = self.store.load()?.sysctls;
-        let links = &wanted.state.links;
-        let ours = |link: &str| links.keys().any(|name| name.as_str() == link);
-        let writes: Vec<Write> = wanted
-            .state
-            .sysctls
-            .iter()
-            .filter(|(key, _)| !key.link().is_some_and(ours) && !known.contains_key(key.path()))
-            .filter_map(|(key, value)| {
-                let former = weft_kernel::sysctl::read(key).ok().flatten()?;
-                (former != *value).then(|| Write::KeepSysctl { key: key.path().to_owned(), value: former })
-            })
-            .collect();
-        if writes.is_empty() { Ok(()) } else { self.store.commit(&writes) }
+    pub(super) fn remember_settings(&mut self, wanted: &weft_dataplane::Wanted) {
+        let links: HashSet<&str> = wanted.state.links.keys().map(IfName::as_str).collect();
+        let ours = |link: &str| links.contains(link);
+        let settings = wanted.state.sysctls.iter();
+        let foreign = settings.filter(|(key, _)| !key.link().is_some_and(ours));
+        let mut writes = Vec::new();
+        for (key, value) in foreign.filter(|(key, _)| !self.records.keeps(key.path())) {
+            if let Some(former) = weft_kernel::sysctl::read(key).ok().flatten().filter(|f| f != value) {
+                writes.push(Write::KeepSysctl { key: key.path().to_owned(), value: former });
+            }
+        }
+        self.record_or_owe(writes);
     }
 }
 
@@ -202,13 +219,9 @@ fn undone(id: AttachmentId) -> Write {
 }
 
 /// Wires that bear the mark of completion, by attachment.
-fn finished_wires(found: &State) -> BTreeMap<AttachmentId, weft_model::IfName> {
+fn finished_wires(found: &State) -> BTreeMap<AttachmentId, IfName> {
     let wires = found.links.iter().filter(|(_, l)| weft_kernel::ours::is_wire(l.group));
-    wires
-        .filter_map(|(name, l)| {
-            Some((weft_kernel::ours::read_wire_alias(l.alias.as_ref()?)?.0, name.clone()))
-        })
-        .collect()
+    wires.filter_map(|(name, l)| Some((read_wire_alias(l.alias.as_ref()?)?.id, name.clone()))).collect()
 }
 
 /// Namespaces that `ip netns` would list, by inode.
@@ -220,17 +233,18 @@ fn named_namespaces() -> BTreeMap<u64, PathBuf> {
 /// A record from what the kernel shows: the alias names the attachment, the guard its addresses, queues its limits.
 fn rebuild(
     id: &AttachmentId,
-    host_end: &weft_model::IfName,
+    host_end: &IfName,
     found: &State,
     namespaces: &BTreeMap<u64, PathBuf>,
     world: &World,
 ) -> Option<Workload> {
     let link = found.links.get(host_end)?;
-    let (_, inode) = weft_kernel::ours::read_wire_alias(link.alias.as_ref()?)?;
+    let WireAlias { owner, netns_inode: inode, .. } = read_wire_alias(link.alias.as_ref()?)?;
     let network = world.networks.get(&id.network)?;
     let guarded = weft_dataplane::nft::guarded(&found.tables, host_end);
     let (mac, _) = guarded.first()?;
-    let with_prefix = |address: &std::net::IpAddr| {
+    let addresses: Vec<_> = guarded.iter().map(|(_, address)| *address).collect();
+    let with_prefix = |address: &IpAddr| {
         network
             .subnets()
             .find(|s| s.contains(address))
@@ -238,7 +252,7 @@ fn rebuild(
     };
     Some(Workload {
         id: id.clone(),
-        owner: Owner::default(),
+        owner,
         phase: Phase::Ready,
         netns: weft_model::Netns { path: namespaces.get(&inode).cloned().unwrap_or_default(), inode },
         host_end: host_end.clone(),
@@ -248,8 +262,23 @@ fn rebuild(
         default_route: true,
         pod: None,
         profile: weft_model::Profile {
+            ports: published_to(found, &addresses),
             bandwidth: weft_dataplane::bandwidth::limits(found, host_end),
             ..weft_model::Profile::default()
         },
     })
+}
+
+/// The ports that lead to these addresses, in nftables and at the loopback.
+fn published_to(found: &State, addresses: &[IpAddr]) -> Vec<PortMapping> {
+    let mut all = weft_dataplane::nft::published_to(&found.tables, addresses);
+    let local = found.loopback.iter().flat_map(|l| &l.ports).filter(|(_, to)| addresses.contains(&to.ip()));
+    for (port, to) in local {
+        let (at, host) = (port.at.ip(), (port.at.port(), port.at.port()));
+        let protocol = Protocol::from_number(port.protocol);
+        let only = protocol.and_then(|p| PortMapping::new(p, Some(at), host, to.port()).ok());
+        let new = only.filter(|only| !all.iter().any(|other| other.meets(only, at.is_ipv4())));
+        all.extend(new);
+    }
+    all
 }

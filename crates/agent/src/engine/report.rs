@@ -27,8 +27,16 @@ impl Engine {
             workloads: self.world.workloads.values().map(workload_status).collect(),
             peers: self.peers(),
             refused: self.refused(),
-            health: self.health.iter().chain(&self.strange).cloned().collect(),
+            health: self.findings(),
+            store: self.store_state.clone(),
         }
+    }
+
+    /// What is wrong.
+    fn findings(&self) -> Vec<String> {
+        let lasting = [&self.health, &self.strange, &self.store_problems, &self.plan.policy.problems];
+        let lasting = lasting.into_iter().flatten().chain(&self.own_problem).cloned();
+        lasting.chain(self.ports_health()).chain(self.records.health()).collect()
     }
 
     /// All networks with their use.
@@ -37,7 +45,7 @@ impl Engine {
         self.world.networks.values().map(|n| self.network_status(n)).collect()
     }
 
-    pub(super) fn network_status(&self, network: &Network) -> NetworkStatus {
+    pub(crate) fn network_status(&self, network: &Network) -> NetworkStatus {
         let planned = self.plan.networks.get(&network.name);
         NetworkStatus {
             network: network.clone(),
@@ -77,12 +85,28 @@ impl Engine {
         crate::inventory::of(&mut self.kernel).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))
     }
 
+    /// A denial by policy, whose counter knows only the wire, with the names of workload and policies.
+    fn named_denial(&self, comment: String) -> String {
+        let mut words = comment.rsplitn(3, ' ');
+        let (Some(host_end), Some(direction), Some(verb @ ("denied" | "would deny"))) =
+            (words.next(), words.next(), words.next())
+        else {
+            return comment;
+        };
+        let subject = self.plan.policy.subjects.values().find(|s| s.host_end.as_str() == host_end);
+        let Some(subject) = subject else { return comment };
+        let judged = if direction == "ingress" { &subject.ingress } else { &subject.egress };
+        let by = judged.as_ref().map(|j| j.by.join(", ")).unwrap_or_default();
+        let verb = if verb == "denied" { "policy denied" } else { "policy under audit would deny" };
+        format!("{verb} {direction} of {}: {by}", subject.name)
+    }
+
     fn refused(&mut self) -> Vec<Refused> {
         let mut all = Vec::new();
         for table in weft_kernel::ours::tables() {
             match nft::counters(self.kernel.netfilter(), &table) {
                 Ok(counters) => all.extend(counters.into_iter().map(|c| Refused {
-                    reason: c.comment,
+                    reason: self.named_denial(c.comment),
                     packets: c.packets,
                     bytes: c.bytes,
                 })),
@@ -111,6 +135,7 @@ fn workload_status(workload: &Workload) -> WorkloadStatus {
         phase: workload.phase,
         netns: workload.netns.path.clone(),
         pod: workload.pod.clone(),
+        ports: workload.profile.ports.clone(),
         bandwidth: workload.profile.bandwidth,
     }
 }

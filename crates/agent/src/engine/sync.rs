@@ -1,7 +1,8 @@
 //! Making the kernel agree with the plan, after something changed behind our back or by our wish.
 
+use weft_dataplane::SyncError;
 use weft_kernel::netns::Netns;
-use weft_kernel::{Change, Kernel};
+use weft_kernel::{Change, Kernel, ReadError, State};
 use weft_model::api::{Error, ErrorKind};
 use weft_model::{AttachmentId, Workload};
 
@@ -24,17 +25,25 @@ impl Engine {
     /// could not be mended is in the health report and is tried again at the next occasion. Returns whether
     /// all is well now.
     pub(crate) fn sync(&mut self) -> bool {
-        self.bury();
-        let wanted = weft_dataplane::render(&self.plan);
-        if let Err(error) = self.remember_settings(&wanted) {
-            tracing::warn!(%error, "failed to record settings before changing them");
-        }
+        let mut wanted = self.wanted();
+        self.remember_settings(&wanted);
         for _ in 0..ROUNDS {
-            let (made, refused) = self.mend(&wanted);
-            self.health = refused;
-            if !made {
+            let found = match self.read(&wanted) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.health = vec![chain(&SyncError::Read(error))];
+                    break;
+                }
+            };
+            if self.bury(&found) {
+                wanted = self.wanted();
+            }
+            let report = weft_dataplane::sync_from(&mut self.kernel, &wanted, &found);
+            self.health = report.refused.iter().map(|e| chain(e)).collect();
+            if report.made.is_empty() {
                 break;
             }
+            tracing::info!(changes = report.made.len(), "kernel brought in line with the plan");
         }
         for problem in &self.health {
             tracing::warn!(problem, "the kernel differs from the plan");
@@ -42,16 +51,12 @@ impl Engine {
         self.health.is_empty()
     }
 
-    /// Returns whether anything was changed, and what could not be mended.
-    fn mend(&mut self, wanted: &weft_dataplane::Wanted) -> (bool, Vec<String>) {
-        match weft_dataplane::sync(&mut self.kernel, wanted) {
-            Ok(report) => {
-                if !report.made.is_empty() {
-                    tracing::info!(changes = report.made.len(), "kernel brought in line with the plan");
-                }
-                (!report.made.is_empty(), report.refused.iter().map(|e| chain(e)).collect())
-            }
-            Err(error) => (false, vec![chain(&error)]),
+    /// The kernel's state with the settings that are wanted.
+    fn read(&mut self, wanted: &weft_dataplane::Wanted) -> Result<State, ReadError> {
+        let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
+        match self.early.take() {
+            Some(survey) => Ok(survey.with_settings(&keys)),
+            None => self.kernel.read(&keys),
         }
     }
 
@@ -64,11 +69,17 @@ impl Engine {
         }
     }
 
+    /// What the kernel should hold, as far as this one can.
+    fn wanted(&self) -> weft_dataplane::Wanted {
+        let mut wanted = weft_dataplane::render(&self.plan);
+        self.fit_loopback(&mut wanted);
+        wanted
+    }
+
     /// What a sync would change now.
     pub(super) fn outstanding(&mut self) -> Result<Vec<Change>, Error> {
-        let wanted = weft_dataplane::render(&self.plan);
-        let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
-        let found = self.kernel.read(&keys).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
+        let wanted = self.wanted();
+        let found = self.read(&wanted).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
         Ok(weft_dataplane::steps(&wanted, &found))
     }
 
@@ -80,11 +91,13 @@ impl Engine {
         Ok(self.outstanding()?.iter().flat_map(Change::commands).collect())
     }
 
-    /// Forgets workloads whose wire and namespace are both gone: nobody will ever detach them.
-    fn bury(&mut self) {
-        let lost = |w: &&Workload| weft_kernel::netns::index_of(w.host_end.as_str()).is_none() && is_dead(w);
+    /// Forgets workloads whose wire and namespace are both gone: nobody will ever detach them. Returns whether
+    /// there were any.
+    fn bury(&mut self, found: &State) -> bool {
+        let lost = |w: &&Workload| !found.links.contains_key(&w.host_end) && is_dead(w);
         let dead: Vec<AttachmentId> =
             self.world.workloads.values().filter(lost).map(|w| w.id.clone()).collect();
         dead.iter().for_each(|id| self.forget(id));
+        !dead.is_empty()
     }
 }

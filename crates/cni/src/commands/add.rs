@@ -35,7 +35,11 @@ pub(crate) fn add(call: &Call<'_>, notes: &mut Vec<String>) -> Result<String, Fa
         mac: conf.runtime.mac.or(args.mac),
         host_ifname: None,
         pod: args.pod,
-        profile: Profile { bandwidth: conf.runtime.bandwidth, ..Profile::default() },
+        profile: Profile {
+            ports: conf.runtime.ports.clone(),
+            bandwidth: conf.runtime.bandwidth,
+            ..Profile::default()
+        },
         explain: false,
     };
     let ipam = Ipam::find(conf.essentials.ipam.as_deref(), call.env, call.stdin, call.host)?;

@@ -5,9 +5,9 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use weft_model::{AddressRange, Bandwidth, Mac};
+use weft_model::{AddressRange, Bandwidth, Mac, PortMapping};
 
-use super::{ConfError, bandwidth};
+use super::{ConfError, bandwidth, ports};
 use crate::args;
 use crate::field::{Field, FieldError, Object};
 use crate::result::Dns;
@@ -23,6 +23,8 @@ pub struct RuntimeConfig {
     pub mac: Option<Mac>,
     /// What resolvers shall be told.
     pub dns: Dns,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PortMapping>,
     /// How much may flow.
     pub bandwidth: Bandwidth,
 }
@@ -40,8 +42,8 @@ impl RuntimeConfig {
                 "mac" if field.value.as_str() == Some("") => {}
                 "mac" => wishes.mac = Some(field.parse("an Ethernet address of one interface")?),
                 "dns" => wishes.dns = Dns::parse(&field)?,
+                "portMappings" => wishes.ports = ports::parse(&field)?,
                 "bandwidth" => wishes.bandwidth = bandwidth::parse(&field)?,
-                "portMappings" if publishes_nothing(field.value) => {}
                 _ if asks_nothing(field.value) => {}
                 _ => return Err(unsupported(&runtime, key)),
             }
@@ -95,12 +97,7 @@ fn subnet(object: &Object<'_>) -> Result<ipnet::IpNet, FieldError> {
 }
 
 fn unsupported(runtime: &Object<'_>, key: &str) -> ConfError {
-    let hint = match key {
-        "portMappings" => {
-            "publishing ports comes with the next release; until then add the plugin portmap to the chain"
-        }
-        _ => "remove it from the configuration's 'capabilities'",
-    };
+    let hint = "remove it from the configuration's 'capabilities'";
     ConfError::Unsupported { key: runtime.path(key), hint }
 }
 
@@ -114,13 +111,4 @@ fn asks_nothing(value: &Value) -> bool {
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.values().all(asks_nothing),
     }
-}
-
-/// Kubernetes lists every port a container declares; only those with a host's port ask for something.
-fn publishes_nothing(value: &Value) -> bool {
-    let host_port = |m: &serde_json::Map<String, Value>| {
-        m.iter().filter(|(k, _)| k.eq_ignore_ascii_case("hostPort")).all(|(_, v)| asks_nothing(v))
-    };
-    let list = value.as_array();
-    asks_nothing(value) || list.is_some_and(|l| l.iter().all(|m| m.as_object().is_some_and(host_port)))
 }

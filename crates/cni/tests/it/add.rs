@@ -57,7 +57,12 @@ fn the_agent_is_asked_for_what_the_runtime_wants() {
         "runtimeConfig": {
             "ips": ["10.88.0.7/16", "fd00:88::7"], "mac": "02:42:0a:58:00:07",
             "ipRanges": [[{"Subnet": "10.88.0.0/16", "RangeStart": "10.88.1.0", "RangeEnd": "10.88.1.9", "Gateway": ""}]],
-            "portMappings": [{"HostPort": 0, "ContainerPort": 80, "Protocol": "tcp"}],
+            "portMappings": [
+                {"HostPort": 0, "ContainerPort": 80, "Protocol": "tcp"},
+                {"HostPort": 8080, "ContainerPort": 80, "Protocol": "", "HostIP": ""},
+                {"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "hostIP": "192.0.2.1"},
+                {"hostPort": 9000, "containerPort": 90, "protocol": "sctp", "hostIP": "::", "range": 3}
+            ],
             "bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 2_147_483_647, "egressRate": 0, "egressBurst": 0}
         },
         "args": {"cni": {"ips": ["10.88.0.7"], "labels": [{"key": "a", "value": "b"}]}, "other": 1},
@@ -74,6 +79,8 @@ fn the_agent_is_asked_for_what_the_runtime_wants() {
     assert_eq!(attach.mac.unwrap().to_string(), "02:42:0a:58:00:07");
     let pod = PodIdentity { namespace: "shop".into(), name: "web-0".into(), uid: String::new() };
     assert_eq!(attach.pod, Some(pod));
+    let ports: Vec<_> = attach.profile.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["8080:80/tcp", "192.0.2.1:53:5353/udp", "[::]:9000-9002:90-92/sctp"]);
     assert_eq!(attach.profile.bandwidth.to_string(), "8M/-");
     assert!(attach.assigned.is_empty() && !attach.explain && attach.host_ifname.is_none());
 }
@@ -289,13 +296,35 @@ fn rates_that_cannot_be_are_refused_before_anybody_is_asked() {
 #[test]
 fn what_this_release_cannot_do_is_not_passed_over() {
     let scene = Scene::new();
-    for (key, value) in [
-        ("portMappings", json!([{"hostPort": 8080, "containerPort": 80}])),
-        ("infinibandGUID", json!("c2:11:22:33:44:55:66:77")),
+    let conf = scene.conf(json!({"runtimeConfig": {"infinibandGUID": "c2:11:22:33:44:55:66:77"}}));
+    let outcome = scene.call("ADD", &conf);
+    assert_eq!(outcome.code(), 2);
+    assert!(outcome.error().1.contains("'runtimeConfig.infinibandGUID'"), "{outcome:?}");
+    assert!(!outcome.details().is_empty());
+}
+
+#[test]
+fn ports_that_are_none_are_refused_by_name() {
+    let scene = Scene::new();
+    let agent = scene.agent();
+    for (mapping, why) in [
+        (json!({"hostPort": 65536, "containerPort": 80}), "hostPort': '65536' is not a port"),
+        (json!({"hostPort": -1, "containerPort": 80}), "hostPort': '-1' is not a port"),
+        (json!({"hostPort": "80", "containerPort": 80}), "hostPort': '80' is not a port"),
+        (json!({"hostPort": 80, "containerPort": 0}), "containerPort': '0' is not a port"),
+        (json!({"hostPort": 80, "containerPort": 65536}), "containerPort': '65536' is not a port"),
+        (json!({"hostPort": 80}), "containerPort' is missing"),
+        (json!({"hostPort": 80, "containerPort": 80, "protocol": "icmp"}), "'icmp' is not a protocol"),
+        (json!({"hostPort": 80, "containerPort": 80, "hostIP": "host"}), "'host' is not an IP address"),
+        (json!({"hostPort": 80, "containerPort": 80, "hostIP": "fe80::1"}), "cannot be published at fe80::1"),
+        (json!({"hostPort": 65000, "containerPort": 80, "range": 600}), "beyond 65535"),
+        (json!({"hostPort": 80, "containerPort": 65000, "range": 600}), "beyond 65535"),
+        (json!([80]), "must be an object"),
     ] {
-        let outcome = scene.call("ADD", &scene.conf(json!({"runtimeConfig": {key: value}})));
-        assert_eq!(outcome.code(), 2);
-        assert!(outcome.error().1.contains(&format!("'runtimeConfig.{key}'")), "{outcome:?}");
-        assert!(!outcome.details().is_empty());
+        let conf = scene.conf(json!({"runtimeConfig": {"portMappings": [mapping]}}));
+        let (code, message) = scene.call("ADD", &conf).error();
+        assert_eq!(code, 7, "{message}");
+        assert!(message.contains("portMappings[0]") && message.contains(why), "{message}");
     }
+    assert!(agent.was_left_alone());
 }

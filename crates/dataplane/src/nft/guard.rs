@@ -58,6 +58,18 @@ pub fn guard(workload: &WorkloadPlan, tables: &mut Tables) {
     }
 }
 
+/// The address that an element of the guard's sets is about; link-local ones are nobody's in particular.
+pub(crate) fn guarded_address(set: &str, key: &Key) -> Option<IpAddr> {
+    if ![GUARD4, GUARD6].contains(&set) {
+        return None;
+    }
+    match key.0.last()? {
+        Item::One(Value::Ipv4(v4)) => Some(IpAddr::V4(*v4)),
+        Item::One(Value::Ipv6(v6)) if !v6.is_unicast_link_local() => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
 /// What the guard lets a host end send with: the inverse of [`guard`], for rebuilding a lost record.
 /// Link-local addresses are left out: they follow from the Ethernet address.
 #[must_use]

@@ -12,7 +12,7 @@ use weft_model::Mode;
 use weft_plan::{NetworkPlan, Plan};
 
 use super::guard::{GUARD4, GUARD6};
-use super::overlay;
+use super::{host, overlay};
 
 /// Before connection tracking (linux/netfilter_ipv4.h NF_IP_PRI_RAW), so that a forged packet leaves no trace there.
 pub(super) const RAW: i32 = -300;
@@ -23,7 +23,7 @@ const SRCNAT: i32 = 100;
 
 /// Bits of `ct state` (linux/netfilter/nf_conntrack_common.h): 1 invalid, 2 established, 4 related.
 const INVALID: u32 = 1;
-const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+pub(super) const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 /// `ct status dnat` (IPS_DST_NAT).
 const DNAT: u32 = 1 << 5;
 
@@ -32,6 +32,9 @@ const JOINED: &str = "joined";
 /// Subnets whose packets leave with the host's address.
 const MASQUERADE4: &str = "masquerade4";
 const MASQUERADE6: &str = "masquerade6";
+
+/// The reason of refusals between networks.
+pub(super) const ISOLATED: &str = "networks are isolated from each other";
 
 /// Where clouds answer with their secrets.
 const METADATA4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -45,7 +48,7 @@ pub(super) fn fill(plan: &Plan, table: &mut Table) {
     let hook = |kind, hook, priority| Some(Base::new(kind, hook, priority));
     chain("raw", hook(Kind::Filter, Hook::Prerouting, RAW), raw(plan));
     chain("from_wire", None, from_wire());
-    chain("input", hook(Kind::Filter, Hook::Input, FILTER), input());
+    chain("input", hook(Kind::Filter, Hook::Input, FILTER), host::input());
     chain("forward", hook(Kind::Filter, Hook::Forward, FILTER), forward());
     chain("from_workload", None, from_workload(plan));
     chain("to_workload", None, to_workload(plan));
@@ -85,6 +88,7 @@ fn sets(plan: &Plan, table: &mut Table) {
             }
         }
     }
+    host::sets(plan, table);
     table.sets.insert(JOINED.to_owned(), joined);
     table.sets.insert(MASQUERADE4.to_owned(), masquerade4);
     table.sets.insert(MASQUERADE6.to_owned(), masquerade6);
@@ -100,7 +104,7 @@ pub(super) fn from_a_wire() -> Expr {
     Expr::bits(Field::IifGroup, GROUP_MASK | DEVICE, GROUP)
 }
 
-fn ours(field: Field) -> Expr {
+pub(super) fn ours(field: Field) -> Expr {
     Expr::bits(field, GROUP_MASK, GROUP)
 }
 
@@ -166,13 +170,6 @@ pub(super) fn forbidden() -> Vec<Rule> {
     ]
 }
 
-fn input() -> Vec<Rule> {
-    // VXLAN (RFC 7348): only other hosts may hand us encapsulated packets.
-    let overlay =
-        [ours(Field::IifGroup), Expr::number(Field::L4Proto, 17), Expr::number(Field::ThDport, 4789)];
-    vec![refuse(overlay, Expr::drop(), "overlay packet from a workload")]
-}
-
 fn forward() -> Vec<Rule> {
     vec![
         Rule::new([ours(Field::IifGroup), Expr::jump("from_workload")]),
@@ -184,7 +181,9 @@ fn from_workload(plan: &Plan) -> Vec<Rule> {
     let prohibited = || Expr::Reject(Reject::ADMIN_PROHIBITED);
     let mut rules = vec![
         Rule::new([Expr::lookup(&[Field::IifGroup, Field::OifGroup], SetRef::hash(JOINED)), Expr::accept()]),
-        refuse([ours(Field::OifGroup)], prohibited(), "networks are isolated from each other"),
+        // A published port is public, whoever asks; so are its answers.
+        Rule::new([ours(Field::OifGroup), Expr::any_bit(Field::CtStatus, DNAT), Expr::accept()]),
+        refuse([ours(Field::OifGroup)], prohibited(), ISOLATED),
     ];
     if overlay::is_needed(plan) {
         rules.extend(overlay::from_workload());
@@ -227,5 +226,7 @@ fn postrouting(plan: &Plan) -> Vec<Rule> {
             leaves().into_iter().chain([from]).chain(inside).chain([Expr::Masquerade { fully_random: true }]),
         )
     };
-    vec![masquerade(Field::IpSaddr, MASQUERADE4), masquerade(Field::Ip6Saddr, MASQUERADE6)]
+    let mut rules = Vec::from(super::ports::hairpin());
+    rules.extend([masquerade(Field::IpSaddr, MASQUERADE4), masquerade(Field::Ip6Saddr, MASQUERADE6)]);
+    rules
 }

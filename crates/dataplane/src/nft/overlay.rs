@@ -12,11 +12,11 @@
 use std::net::IpAddr;
 
 use weft_kernel::nft::{
-    Base, Chain, Declaration, Expr, Field, Hook, Item, Key, Kind, Operand, PayloadBase, Raw, Reject, Right,
-    Rule, SetRef, Table, Tables, Type, Value, Verdict,
+    Base, Chain, Declaration, Expr, Field, Hook, Item, Key, Kind, Mark, Operand, PayloadBase, Raw, Reject,
+    Right, Rule, SetRef, Table, Tables, Type, Value, Verdict,
 };
 use weft_kernel::nft::{Compare, Family};
-use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, TUNNEL, tunnel_group};
+use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, MARKS, TUNNEL, tunnel_group};
 use weft_plan::{NetworkPlan, Path, PeerPlan, Plan};
 
 use super::inet::{joined_group, not_ours, refuse};
@@ -25,6 +25,8 @@ use super::name;
 /// UDP port of VXLAN (RFC 7348).
 pub(super) const PORT: u32 = 4789;
 const UDP: u32 = 17;
+/// Behind everybody who reads marks (linux/netfilter_ipv4.h NF_IP_PRI_LAST is the largest number there is).
+const LAST: i32 = 1000;
 const IPV4: u32 = 0x0800;
 const IPV6: u32 = 0x86dd;
 
@@ -90,6 +92,9 @@ pub(super) fn fill(plan: &Plan, table: &mut Table) {
     };
     chain("from_host", None, from_host());
     chain("from_tunnel", None, from_tunnel());
+    let no_mark = [is_tunnel(Field::OifGroup), Expr::set_mark(Mark::Packet, MARKS, 0)];
+    let last = Some(Base::new(Kind::Filter, Hook::Postrouting, LAST));
+    chain("into_tunnel", last, vec![Rule::new(no_mark)]);
     let untracked = shared(plan).map(|n| {
         let ours = ours_in_vxlan(n);
         Rule::new(ours.into_iter().chain([Expr::NoTrack]))

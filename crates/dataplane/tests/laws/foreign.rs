@@ -13,7 +13,7 @@ pub(crate) fn seed(kernel: &mut FakeKernel) {
         let name: IfName = name.parse().unwrap();
         let mac = Mac::from_seed(1000 + at as u64);
         let kind = if at % 2 == 0 { Kind::Wire } else { Kind::Bridge };
-        let link = Link { kind, mac, mtu: 1500, group, up: true, master: None, alias: None };
+        let link = Link { kind, mac, mtu: 1500, group, up: true, master: None, hairpin: false, alias: None };
         let address = format!("192.0.2.{at}/24").parse().unwrap();
         kernel.host.addresses.insert((name.clone(), address));
         kernel.host.neighbours.insert((name.clone(), format!("192.0.2.10{at}").parse().unwrap()), mac);
@@ -45,5 +45,6 @@ pub(crate) fn of(kernel: &FakeKernel) -> State {
     state.sysctls.retain(|key, _| uplinks(key) && !key.path().ends_with("/accept_ra"));
     state.tables.retain(|name, _| !weft_kernel::ours::tables().contains(name));
     state.routes.clear();
+    state.loopback = None;
     state
 }

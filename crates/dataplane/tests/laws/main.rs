@@ -5,6 +5,7 @@
 mod crash;
 mod foreign;
 mod order;
+mod peers;
 mod plan;
 mod reach;
 mod render;

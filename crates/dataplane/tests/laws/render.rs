@@ -103,13 +103,17 @@ proptest! {
     #[test]
     fn a_wires_alias_round_trips_and_fits(
         network in name(63), container in "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", ifname in "[a-zA-Z0-9_][a-zA-Z0-9_.@-]{0,14}",
-        inode: u64,
+        owner in "([a-z0-9:_.-]{1,70})|(.{0,9})", inode: u64,
     ) {
         let (Ok(ifname), Ok(container)) = (ifname.parse(), container.parse()) else { return Ok(()) };
         let id = AttachmentId { network: network.parse().unwrap(), container, ifname };
-        let alias = ours::wire_alias(&id, inode);
+        let owner = weft_model::Owner(owner);
+        let alias = ours::wire_alias(&id, &owner, inode);
         prop_assert!(alias.len() < 256, "{} bytes", alias.len());
-        prop_assert_eq!(ours::read_wire_alias(&alias), Some((id, inode)));
+        prop_assert!(!alias.contains('\''), "it is written between quotes: {alias}");
+        let read = ours::read_wire_alias(&alias).expect("what is written can be read");
+        prop_assert_eq!((read.id, read.netns_inode), (id, inode));
+        prop_assert!(read.owner == owner || read.owner == weft_model::Owner::default());
         prop_assert_eq!(network::read_alias(&alias), None);
     }
 

@@ -118,6 +118,7 @@ fn to_links(kernel: &mut FakeKernel, hand: Hand, index: &Index) -> Option<()> {
         group: GROUP | if kind == Kind::Bridge { 0x8123 } else { 0x123 },
         up: true,
         master: None,
+        hairpin: false,
         alias: Some("weft1 gone gone eth0 7".to_owned()),
     };
     match hand {

@@ -102,8 +102,25 @@ fn attempt(
         addresses: addresses(network, number),
         default_route,
         pod: None,
-        profile: weft_model::Profile { bandwidth: bandwidth(number), ..Default::default() },
+        profile: weft_model::Profile {
+            bandwidth: bandwidth(number),
+            ports: ports(number),
+            ..Default::default()
+        },
     }
+}
+
+/// Each attempt its own: two workloads with one port are refused before they become part of a world.
+fn ports(number: u8) -> Vec<weft_model::PortMapping> {
+    let all = match number % 4 {
+        0 => vec![],
+        1 => vec![format!("80{number:02}:80")],
+        2 => vec![format!("0.0.0.0:53{number:02}:53/udp"), format!("127.0.0.1:90{number:02}:90")],
+        _ => {
+            vec![format!("{0}000-{0}003:70-73", 10 + number), format!("[2001:db8::1]:81{number:02}:81/sctp")]
+        }
+    };
+    all.iter().map(|port| port.parse().unwrap()).collect()
 }
 
 /// Four networks at most, twelve attempts; several attempts at one interface name of one namespace are likely.
@@ -144,7 +161,7 @@ impl Universe {
             }
         }
         let workloads = interfaces.into_values().map(|w| (w.id.clone(), w)).collect();
-        World { nodes: [(here().name, node)].into(), networks, workloads }
+        World { nodes: [(here().name, node)].into(), networks, workloads, ..World::default() }
     }
 
     /// What the host itself knows.

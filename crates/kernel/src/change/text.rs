@@ -9,7 +9,7 @@ use std::path::Path;
 
 use weft_model::{IfName, Netns};
 
-use super::Change;
+use super::{Change, Stale};
 use crate::ours::{DETOUR_PREFERENCE, ROUTE_PROTOCOL, SHAPE_HANDLE};
 use crate::state::{Inside, Kind, Link, Route};
 
@@ -49,6 +49,10 @@ impl Change {
                 vec![format!("{ip} link set {} mtu {mtu}", inside.ifname)]
             }
             Change::SetLink(name, link) => vec![set_link(name, link)],
+            Change::SetHairpin(name, on) => {
+                let state = if *on { "on" } else { "off" };
+                vec![format!("ip link set {name} type bridge_slave hairpin {state}")]
+            }
             Change::AddAddress(name, address) => {
                 vec![format!(
                     "ip addr replace {address}{} dev {name}{}",
@@ -96,6 +100,19 @@ impl Change {
             }
             Change::DeleteForwarding(name, mac) => vec![format!("bridge fdb del {mac} dev {name} self")],
             Change::Configure(_, inside) => configure(inside),
+            Change::InstallLoopback => {
+                vec!["# weft's programs at the sockets of the host's processes".to_owned()]
+            }
+            Change::SetLocalPorts(ports) => {
+                ports.iter().map(|(port, to)| format!("# weft's programs lead {port} to {to}")).collect()
+            }
+            Change::UnsetLocalPorts(ports) => {
+                ports.iter().map(|port| format!("# weft's programs leave {port} alone")).collect()
+            }
+            Change::RemoveLoopback => {
+                vec!["# no programs of weft's at the sockets of the host's processes".to_owned()]
+            }
+            Change::ForgetFlows(stale) => stale.iter().flat_map(forget).collect(),
             Change::Finish(name, alias) => vec![format!("ip link set {name} alias '{alias}'")],
             Change::DeleteRoute(destination, route) => {
                 let via = via(route);
@@ -104,6 +121,31 @@ impl Change {
             Change::DeleteNeighbour(name, address) => vec![format!("ip neigh del {address} dev {name}")],
             Change::DeleteAddress(name, address) => vec![format!("ip addr del {address} dev {name}")],
             Change::Retire(name) | Change::DeleteLink(name) => vec![format!("ip link del {name}")],
+        }
+    }
+
+    /// One of the equivalent commands, or the next of them that may not fail.
+    #[must_use]
+    pub fn command(&self, at: usize) -> String {
+        self.commands().into_iter().skip(at).find(|c| !c.ends_with("|| true")).unwrap_or_default()
+    }
+}
+
+/// `conntrack -D` fails where there is nothing to delete.
+fn forget(stale: &Stale) -> Vec<String> {
+    let line = |what: String| format!("conntrack -D {what} >/dev/null 2>&1 || true");
+    match stale {
+        Stale::Of(address) => {
+            let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+            ["--orig-src", "--orig-dst", "--reply-src"]
+                .map(|end| line(format!("-f {family} {end} {address}")))
+                .into()
+        }
+        Stale::Unled { ipv4, protocol, at, ports } => {
+            let family = if *ipv4 { "ipv4" } else { "ipv6" };
+            let at = at.map(|at| format!(" --orig-dst {at}")).unwrap_or_default();
+            let one = |port: &u16| line(format!("-f {family} -p {protocol} --orig-port-dst {port}{at}"));
+            ports.iter().map(one).collect()
         }
     }
 }
@@ -207,3 +249,6 @@ fn quoted(path: &Path) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use weft_model::IfName;
 
+use super::Failure;
 use super::wire::open;
 use crate::change::Cause;
 use crate::netlink::{Error, Family, Message, Messages, Socket};
@@ -19,8 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: u32 = 1; // LOOPBACK_IFINDEX, the same in every namespace
 
 /// Brings the inner end up, with everything it needs. `host_end` is the other end's index: an interface
-/// of that name that somebody else made is left as it is.
-pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
+/// of that name that somebody else made is left as it is. A failure says at which of the change's
+/// commands it happened.
+pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Failure> {
+    let mut command = 0;
+    work(host_end, inside, &mut command).map_err(|cause| Failure { command, cause })
+}
+
+/// `command` follows the order of [`Change::commands`](crate::Change::commands): settings, loopback, interface,
+/// addresses, neighbours, routes.
+fn work(host_end: u32, inside: &Inside, command: &mut usize) -> Result<(), Cause> {
     let netns = open(inside)?;
     let _inside = netns.enter()?;
     let index = index(&inside.ifname)?;
@@ -30,7 +39,8 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
     }
     // Settings first: the kernel acts on some of them in the moment the interface comes up.
     let mut settings = sysctl::Writer::default();
-    for (key, value) in &inside.sysctls {
+    for (at, (key, value)) in inside.sysctls.iter().enumerate() {
+        *command = at;
         settings.write(key, value).map_err(|source| Cause::Sysctl { key: key.path().to_owned(), source })?;
     }
     let up = link::Change { up: Some(true), ..link::Change::default() };
@@ -48,6 +58,7 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
         route::add(&mut messages, &described(wanted, index));
     }
     for (at, answer) in socket.transact(&messages)?.into_iter().enumerate() {
+        *command = inside.sysctls.len() + at;
         match (answer, at.checked_sub(before_routes).and_then(|at| inside.routes.get(at))) {
             // Configured before, by an agent that did not live to say so.
             (Err(refusal), Some(wanted)) if refusal.errno == libc::EEXIST => {
@@ -59,7 +70,11 @@ pub(super) fn configure(host_end: u32, inside: &Inside) -> Result<(), Cause> {
             (answer, _) => answer?,
         }
     }
-    inside.addresses.iter().filter(|a| a.addr().is_ipv6()).try_for_each(|a| settle(&mut socket, inside, *a))
+    for (at, address) in inside.addresses.iter().enumerate().filter(|(_, a)| a.addr().is_ipv6()) {
+        *command = inside.sysctls.len() + 2 + at; // behind loopback and interface
+        settle(&mut socket, inside, *address)?;
+    }
+    Ok(())
 }
 
 /// Sets the largest packet of the inner end.

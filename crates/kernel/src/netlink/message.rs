@@ -58,6 +58,12 @@ impl Messages {
         self.bytes.len()
     }
 
+    /// All of them, as they are sent.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Numbers the messages from `first` upwards.
     pub(super) fn number(&mut self, first: u32) {
         for (index, at) in self.starts.iter().enumerate() {

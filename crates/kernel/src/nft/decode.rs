@@ -2,7 +2,11 @@
 //!
 //! A rule in which anything is not understood becomes one [`Expr::Foreign`]; bytes of any kind never panic.
 
+mod glance;
 mod statement;
+
+pub use glance::Glance;
+pub(super) use glance::glance;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -203,6 +207,12 @@ impl Reader<'_> {
         }
         let bytes = data(a[3])?;
         let value = match left.kind() {
+            // iptables compares a whole name up to its end and no further.
+            Type::IfName if bytes.len() < 16 && bytes.ends_with(&[0]) => {
+                let mut whole = [0; 16];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                Value::from_bytes(Type::IfName, &whole, false)?
+            }
             Type::IfName if bytes.len() < 16 => Value::prefix(bytes)?,
             kind => Value::from_bytes(kind, bytes, false)?,
         };

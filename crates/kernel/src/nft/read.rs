@@ -37,7 +37,7 @@ pub fn read(socket: &mut Socket, names: &[TableName]) -> Result<Tables, Error> {
 }
 
 /// Repeats `work` until the generation of nftables is the same before and after.
-fn steady<T>(
+pub(super) fn steady<T>(
     socket: &mut Socket,
     work: impl Fn(&mut Socket) -> Result<T, netlink::Error>,
 ) -> Result<T, Error> {
@@ -64,7 +64,12 @@ fn generation(socket: &mut Socket) -> Result<u32, netlink::Error> {
     })
 }
 
-fn request(family: Family, message: u16, flags: u16, body: impl FnOnce(&mut Attributes<'_>)) -> Messages {
+pub(super) fn request(
+    family: Family,
+    message: u16,
+    flags: u16,
+    body: impl FnOnce(&mut Attributes<'_>),
+) -> Messages {
     let mut messages = Messages::default();
     messages.push(kind(message), REQUEST | flags, &header(family as u8, 0), body);
     messages
@@ -115,9 +120,9 @@ fn in_table(name: &TableName) -> impl Fn(&mut Attributes<'_>) + use<'_> {
     }
 }
 
-type Sets = BTreeMap<String, Set>;
+pub(super) type Sets = BTreeMap<String, Set>;
 
-fn sets(
+pub(super) fn sets(
     socket: &mut Socket,
     name: &TableName,
     foreign: &mut Vec<String>,
@@ -167,7 +172,7 @@ fn sets(
     Ok((sets, anonymous))
 }
 
-fn chains(
+pub(super) fn chains(
     socket: &mut Socket,
     name: &TableName,
     foreign: &mut Vec<String>,
@@ -218,13 +223,13 @@ fn base(family: Family, a: &[Option<Attribute<'_>>; 13]) -> Option<Option<Base>>
 }
 
 /// A rule as the kernel gives it.
-struct RawRule {
-    chain: String,
-    expressions: Vec<u8>,
-    comment: Option<String>,
+pub(super) struct RawRule {
+    pub(super) chain: String,
+    pub(super) expressions: Vec<u8>,
+    pub(super) comment: Option<String>,
 }
 
-fn rules(socket: &mut Socket, name: &TableName) -> Result<Vec<RawRule>, netlink::Error> {
+pub(super) fn rules(socket: &mut Socket, name: &TableName) -> Result<Vec<RawRule>, netlink::Error> {
     let list = request(name.family, message::GET_RULE, DUMP, in_table(name));
     socket.dump(&list, |found: &mut Vec<_>, message| found.extend(rule(message, name)))
 }

@@ -15,6 +15,7 @@ const VETH_PEER: u16 = 1; // VETH_INFO_PEER, linux/veth.h
 const BRIDGE_MCAST_SNOOPING: u16 = 23; // IFLA_BR_MCAST_SNOOPING
 const BRIDGE_CALL_IPTABLES: u16 = 36; // IFLA_BR_NF_CALL_IPTABLES
 const BRIDGE_CALL_IP6TABLES: u16 = 37; // IFLA_BR_NF_CALL_IP6TABLES
+const PORT_HAIRPIN: u16 = 4; // IFLA_BRPORT_MODE
 /// The UDP port of VXLAN (RFC 7348, section 8).
 pub const VXLAN_PORT: u16 = 4789;
 const VXLAN_ID: u16 = 1; // IFLA_VXLAN_ID and the following, linux/if_link.h
@@ -46,6 +47,8 @@ pub struct Described {
     pub operational: bool,
     /// Index of the bridge it is a port of.
     pub master: Option<u32>,
+    /// As a port of a bridge: it gets back what came from it.
+    pub hairpin: bool,
     /// Its alias.
     pub alias: Option<String>,
     /// Index of the link that it is made of; of a veth's end the other end's, in that one's namespace.
@@ -217,6 +220,19 @@ pub fn change(messages: &mut Messages, index: u32, change: &Change<'_>) {
     });
 }
 
+/// Has a bridge give a port back what came from it, or not.
+pub fn set_hairpin(messages: &mut Messages, index: u32, on: bool) {
+    // Not RTM_SETLINK, which leaves what belongs to ports alone (net/core/rtnetlink.c `rtnl_newlink`).
+    messages.push(libc::RTM_NEWLINK, REQUEST | ACK, &header(index, 0, 0), |a| {
+        a.nest(libc::IFLA_LINKINFO, |a| {
+            a.text(libc::IFLA_INFO_SLAVE_KIND, "bridge");
+            a.nest(libc::IFLA_INFO_SLAVE_DATA, |a| {
+                a.u8(PORT_HAIRPIN, u8::from(on));
+            });
+        });
+    });
+}
+
 /// Deletes a link; a veth's peer goes with it. The kernel takes about 20 ms (an RCU grace period).
 pub fn delete(messages: &mut Messages, index: u32) {
     messages.push(libc::RTM_DELLINK, REQUEST | ACK, &header(index, 0, 0), |_| ());
@@ -265,6 +281,7 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
         up: word(8) & UP != 0,
         operational: false,
         master: None,
+        hairpin: false,
         alias: None,
         other_end: None,
         tunnel: None,
@@ -284,6 +301,9 @@ pub fn read(message: &Message<'_>) -> Option<Described> {
             libc::IFLA_LINKINFO => {
                 let kind = find(attribute.value, libc::IFLA_INFO_KIND);
                 link.kind = kind.and_then(|k| k.text()).unwrap_or_default().to_owned();
+                let port = find(attribute.value, libc::IFLA_INFO_SLAVE_DATA);
+                let hairpin = port.and_then(|port| find(port.value, PORT_HAIRPIN)?.u8());
+                link.hairpin = hairpin == Some(1);
                 let data = find(attribute.value, libc::IFLA_INFO_DATA).filter(|_| link.kind == "vxlan");
                 link.tunnel = data.and_then(|data| tunnel(data.value));
             }

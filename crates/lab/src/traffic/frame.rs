@@ -22,6 +22,8 @@ pub const TCP: u8 = 6;
 /// See [`ICMP`].
 pub const UDP: u8 = 17;
 /// See [`ICMP`].
+pub const SCTP: u8 = 132;
+/// See [`ICMP`].
 pub const ICMPV6: u8 = 58;
 
 /// The Internet checksum of several parts as if they were one (RFC 1071); only the last may be of odd length.
@@ -124,6 +126,30 @@ pub fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), flags: u8, sequence: u32, ack
     message.extend(acknowledged.to_be_bytes());
     message.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]); // 5 words, window 8192
     ip(from.0, to.0, TCP, &summed(from.0, to.0, TCP, message, 16))
+}
+
+/// An SCTP packet with one chunk (RFC 9260): its verification tag, the chunk's type and value. An INIT has the tag
+/// 0, the type 1, and [`INIT`] as value.
+#[must_use]
+pub fn sctp(from: (IpAddr, u16), to: (IpAddr, u16), tag: u32, kind: u8, value: &[u8]) -> Vec<u8> {
+    let mut message = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
+    message.extend(tag.to_be_bytes());
+    message.extend([0; 4]);
+    message.extend([kind, 0]);
+    message.extend(length(4 + value.len()));
+    message.extend(value);
+    let sum = crc32c(&message).to_le_bytes();
+    message[8..12].copy_from_slice(&sum);
+    ip(from.0, to.0, SCTP, &message)
+}
+
+/// Tag 1, window 65,535, one stream each way, first number 1.
+pub const INIT: [u8; 16] = [0, 0, 0, 1, 0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1];
+
+/// Castagnoli's CRC (RFC 9260, appendix A), bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
 }
 
 /// An ICMP packet of either family: kind, code, and what follows the checksum.

@@ -210,7 +210,7 @@ impl Addresses {
                 // Given by this node, or by one that it was: it is so, whatever became of the block.
                 Standing::Elsewhere if recorded => {}
                 Standing::Elsewhere => {
-                    let (network, blocks) = (network.clone(), join(pool.blocks()));
+                    let blocks = join(pool.blocks());
                     return Err(AddressError::NotHeld { address, network, blocks });
                 }
                 Standing::Outside => {

@@ -51,7 +51,8 @@ pub enum Condition {
         /// What is wrong with it.
         why: String,
     },
-    /// There and sound, but it cannot be written for now: `load` works, `commit` fails until it can be.
+    /// It cannot be written, or not even be begun, for now: `load` gives what there is, `commit` fails until
+    /// it can be.
     Unwritable {
         /// Why not.
         why: String,
@@ -71,6 +72,8 @@ enum Live {
     File(redb::Database),
     /// A copy in memory of a file that cannot be written.
     Copy(redb::Database),
+    /// An empty one in memory, because there is no sound file and no room to begin one.
+    StandIn(redb::Database),
     /// Closed by a failed commit; the next call opens it again.
     Closed,
 }
@@ -85,18 +88,18 @@ impl<C: Contents> Database<C> {
 
     fn open_or_begin(&mut self) -> Result<Condition, StoreError> {
         let Some(found) = self.directory.file(C::NAME)? else {
-            self.begin(false)?;
-            return Ok(Condition::Begun);
+            return self.begin_or_stand_in(None);
         };
         let attempts = aside::failed_attempts(&self.directory, C::NAME);
         if attempts >= aside::ATTEMPTS {
-            return self.begin_instead(format!("the last {attempts} attempts to open it ended the process"));
+            let why = format!("the last {attempts} attempts to open it ended the process");
+            return self.begin_or_stand_in(Some(why));
         }
         aside::begin_attempt(&self.directory, C::NAME, attempts + 1);
         let opened = self.open_file_or_copy(found);
         aside::end_attempt(&self.directory, C::NAME);
         match opened {
-            Err(error) if error.is_damage() => self.begin_instead(with_cause(&error)),
+            Err(error) if error.is_damage() => self.begin_or_stand_in(Some(with_cause(&error))),
             opened => opened,
         }
     }
@@ -157,10 +160,37 @@ impl<C: Contents> Database<C> {
         begun
     }
 
-    fn begin_instead(&mut self, why: String) -> Result<Condition, StoreError> {
-        let to = self.begin(true)?.expect("a damaged file has a place");
-        aside::end_attempt(&self.directory, C::NAME);
-        Ok(Condition::SetAside { to, why })
+    /// Begins a new file, in place of a damaged one if it is said what is wrong with that. Where there is no
+    /// room for it, it goes without: the kernel knows what there is, and must be kept in order meanwhile.
+    fn begin_or_stand_in(&mut self, damage: Option<String>) -> Result<Condition, StoreError> {
+        match self.begin(damage.is_some()) {
+            Ok(aside) => {
+                aside::end_attempt(&self.directory, C::NAME);
+                Ok(match (aside, damage) {
+                    (Some(to), Some(why)) => Condition::SetAside { to, why },
+                    _ => Condition::Begun,
+                })
+            }
+            Err(error) if error.is_unwritable() => {
+                let database = self.prepared(builder().create_with_backend(InMemoryBackend::new()))?;
+                self.live = Live::StandIn(database);
+                let damage = damage.map(|why| format!("{why}; ")).unwrap_or_default();
+                Ok(Condition::Unwritable { why: format!("{damage}{}", with_cause(&error)) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the file the live one, if it can be written by now.
+    fn make_writable(&mut self) -> Result<(), StoreError> {
+        match self.live {
+            Live::File(_) => Ok(()),
+            Live::StandIn(_) => {
+                let damaged = self.directory.file(C::NAME)?.is_some();
+                self.begin(damaged).map(drop)
+            }
+            Live::Copy(_) | Live::Closed => self.find().and_then(|found| self.open_file(found)),
+        }
     }
 
     /// redb takes an empty file for one to begin; here an empty file has lost its contents.
@@ -206,11 +236,8 @@ impl<C: Contents> Database<C> {
         &mut self,
         apply: impl Fn(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
-        if !matches!(self.live, Live::File(_)) {
-            let found = self.find()?;
-            self.open_file(found)?;
-        }
-        let Live::File(database) = &self.live else { unreachable!("open_file leaves the file open") };
+        self.make_writable()?;
+        let Live::File(database) = &self.live else { unreachable!("make_writable leaves the file open") };
         let wanted = self.generation + 1;
         let done = transaction(database, |transaction| {
             transaction.open_table(META)?.insert("generation", wanted)?;
@@ -236,7 +263,7 @@ impl<C: Contents> Database<C> {
             let found = self.find()?;
             self.open_file_or_copy(found)?;
         }
-        let (Live::File(database) | Live::Copy(database)) = &self.live else {
+        let (Live::File(database) | Live::Copy(database) | Live::StandIn(database)) = &self.live else {
             unreachable!("open_file_or_copy leaves one of them open")
         };
         let transaction = database.begin_read().map_err(|e| self.error("read", e))?;

@@ -23,14 +23,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<()> {
+    log()?;
+    let config = settle(load(&args.config)?, session.socket.clone(), args);
+    weft_agent::run(&config).map_err(|why| anyhow::anyhow!(why).context("the agent stopped"))
+}
+
+/// Begins to log to standard error.
+pub(crate) fn log() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(false)
         .with_max_level(level(std::env::var("WEFT_LOG").ok().as_deref())?)
         .init();
-    let config = settle(load(&args.config)?, session.socket.clone(), args);
-    weft_agent::run(&config).map_err(|why| anyhow::anyhow!(why).context("the agent stopped"))
+    Ok(())
 }
 
 /// Reads the configuration, with advice.

@@ -6,7 +6,7 @@ use weft_model::api::{Attach, Reply, Request};
 use weft_model::policy::WorkloadPort;
 use weft_model::{
     AttachmentId, Bandwidth, ContainerId, IfName, LabelKey, LabelValue, Mac, NamespaceName, NetworkName,
-    PortName, Profile,
+    PortMapping, PortName, Profile,
 };
 
 use crate::cli::Session;
@@ -63,6 +63,9 @@ pub(crate) struct ProfileArgs {
     /// A port that policies may name, such as web=8080/TCP; may be repeated
     #[arg(long, value_name = "NAME=PORT[/PROTOCOL]", value_parser = weft_model::policy::named_port)]
     port_name: Vec<(PortName, WorkloadPort)>,
+    /// Publish ports of the host: [HOSTIP:]HOST[-HOST]:CONTAINER[-CONTAINER][/tcp|udp|sctp]; may be repeated
+    #[arg(short, long, value_name = "PORTS")]
+    publish: Vec<PortMapping>,
     /// The most that may flow, in bits per second: `100M` both ways, `100M/50M` to and from the workload, `-` for no limit; `100M:1M` names a burst in bits
     #[arg(long, value_name = "LIMIT")]
     bandwidth: Option<Bandwidth>,
@@ -74,6 +77,7 @@ impl From<ProfileArgs> for Profile {
             namespace: args.namespace,
             labels: args.label.into_iter().collect(),
             named_ports: args.port_name.into_iter().collect(),
+            ports: args.publish,
             bandwidth: args.bandwidth.unwrap_or_default(),
         }
     }

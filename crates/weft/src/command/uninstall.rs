@@ -55,6 +55,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     if let Some(done) = stop::agent(&config.socket())? {
         session.output.remark(&done);
     }
+    crate::member::service::remove(&config)?;
     // The program goes last: while the kernel still holds something of weft's, it is needed again.
     let commands = weft_agent::remove_all(&config).map_err(|why| {
         let advice = Failure::new("not everything of weft's could be removed from the kernel")

@@ -40,6 +40,17 @@ pub(crate) fn stop() -> anyhow::Result<()> {
     systemctl(&["stop", UNIT])
 }
 
+/// Starts a unit of weft's, now and after each boot.
+pub(crate) fn start_unit(unit: &str) -> anyhow::Result<()> {
+    reload()?;
+    systemctl(&["enable", "--now", unit])
+}
+
+/// Stops a unit of weft's, and keeps it from starting at boot.
+pub(crate) fn stop_unit(unit: &str) -> anyhow::Result<()> {
+    systemctl(&["disable", "--now", unit])
+}
+
 /// Tells those who might take weft's links about the drop-ins; returns whom it could not tell.
 pub(crate) fn tell_others() -> Vec<&'static str> {
     let others = ["NetworkManager.service", "systemd-networkd.service"];

@@ -3,11 +3,16 @@
 use std::path::Path;
 
 use serde_json::json;
+use weft_agent::privileges::NEEDED;
 use weft_model::NetworkName;
 
 /// The unit. Why each line is there stands beside it, for the administrator who reads it on the host.
 pub(super) fn unit(program: &Path) -> String {
+    let reasons: String = NEEDED.iter().map(|p| format!("# {}: {}.\n", p.name, p.reason)).collect();
+    let names: Vec<&str> = NEEDED.iter().map(|p| p.name).collect();
     UNIT.replace("@PROGRAM@", &program.display().to_string())
+        .replace("@REASONS@", reasons.trim_end())
+        .replace("@CAPABILITIES@", &names.join(" "))
 }
 
 const UNIT: &str = "\
@@ -35,11 +40,18 @@ StateDirectoryMode=0700
 # Several files per workload while it is set up.
 LimitNOFILE=65536
 
-# NET_ADMIN: links, routes, nftables, /proc/sys/net. SYS_ADMIN: enter the workloads' namespaces.
-# SYS_PTRACE: open /proc/PID/ns/net of processes with more privileges than the agent.
-# DAC_READ_SEARCH: reach namespaces below other users' directories (/run/user/UID/netns).
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+@REASONS@
+CapabilityBoundingSet=@CAPABILITIES@
 NoNewPrivileges=yes
+# What services usually call, and bpf; not what changes owners, users, keys or the scheduler. Anything else fails
+# with \"operation not permitted\" and is in the log, for a network that stops is worse than one that complains.
+SystemCallFilter=@system-service bpf
+SystemCallFilter=~@aio @chown @keyring @resources @setuid
+SystemCallErrorNumber=EPERM
+SystemCallArchitectures=native
+# It enters network namespaces and makes none of any kind.
+RestrictNamespaces=net
+RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
 # /usr, /boot and /etc are read-only; the state and runtime directories lie outside of them.
 ProtectSystem=full
 # Not \"yes\": that hides /run/user, where rootless containers have their namespaces.
@@ -50,6 +62,11 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+UMask=0077
 
 [Install]
 WantedBy=multi-user.target

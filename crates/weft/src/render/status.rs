@@ -1,7 +1,7 @@
 //! `weft status` as text.
 
 use weft_model::Phase;
-use weft_model::api::{Refused, Status, WorkloadStatus};
+use weft_model::api::{Member, Refused, Status, WorkloadStatus};
 
 use super::{list, networks};
 use crate::output::{Output, Tone};
@@ -11,6 +11,7 @@ use crate::table::Table;
 pub(crate) fn status(output: Output, status: &Status) -> String {
     let sections = [
         node(output, status),
+        store(output, status),
         networks(output, &status.networks),
         super::peers(output, &status.peers),
         workloads(output, status.workloads.iter()),
@@ -33,10 +34,40 @@ fn node(output: Output, status: &Status) -> String {
     table.render(output)
 }
 
+fn store(output: Output, status: &Status) -> String {
+    let mut table = Table::new(["STORE", "STATE", "REVISION", "HOSTS", "ALIVE"]).right(2).right(3).right(4);
+    if let Some(store) = &status.store {
+        let state = if store.in_sync { "in sync" } else { "away" };
+        let numbers = [store.revision.to_string(), store.nodes.to_string(), store.alive.to_string()];
+        let [revision, nodes, alive] = numbers;
+        table.row([store.address.clone(), state.to_owned(), revision, nodes, alive]);
+    }
+    table.render(output)
+}
+
+/// One line per host of the cluster.
+pub(crate) fn members(output: Output, members: &[Member]) -> String {
+    let mut table = Table::new(["NODE", "STATE", "VERSION", "ADDRESSES", "BLOCKS", "WORKLOADS"]).right(5);
+    for member in members {
+        table.row([
+            member.name.to_string(),
+            if member.alive { "alive" } else { "gone" }.to_owned(),
+            member.version.clone(),
+            list(member.addresses.iter().map(ipnet::IpNet::addr)),
+            crate::command::node::blocks(member),
+            member.workloads.to_string(),
+        ]);
+    }
+    table.render(output)
+}
+
 /// One line per workload.
 pub(crate) fn workloads<'a>(output: Output, workloads: impl Iterator<Item = &'a WorkloadStatus>) -> String {
-    let mut table =
-        Table::new(["WORKLOAD", "NETWORK", "IF", "ADDRESSES", "MAC", "HOST END", "STATE", "NAMESPACE"]);
+    let workloads: Vec<&WorkloadStatus> = workloads.collect();
+    // Only where there is something to say: the line is long enough.
+    let publish = workloads.iter().any(|w| !w.ports.is_empty());
+    let columns = ["WORKLOAD", "NETWORK", "IF", "ADDRESSES", "MAC", "HOST END", "STATE", "NAMESPACE"];
+    let mut table = Table::new(columns.into_iter().chain(publish.then_some("PORTS")));
     for workload in workloads {
         let name = match &workload.pod {
             Some(pod) => format!("{}/{}", pod.namespace, pod.name),
@@ -46,7 +77,8 @@ pub(crate) fn workloads<'a>(output: Output, workloads: impl Iterator<Item = &'a 
             Phase::Pending => "pending",
             Phase::Ready => "ready",
         };
-        table.row([
+        let ports = publish.then(|| list(workload.ports.iter()));
+        let cells = [
             name,
             workload.id.network.to_string(),
             workload.id.ifname.to_string(),
@@ -55,7 +87,8 @@ pub(crate) fn workloads<'a>(output: Output, workloads: impl Iterator<Item = &'a 
             workload.host_ifname.to_string(),
             state.to_owned(),
             workload.netns.display().to_string(),
-        ]);
+        ];
+        table.row(cells.into_iter().chain(ports));
     }
     table.render(output)
 }

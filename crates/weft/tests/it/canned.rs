@@ -170,11 +170,13 @@ pub(crate) fn status() -> Status {
             phase: Phase::Ready,
             netns: "/run/netns/blue".into(),
             pod: None,
+            ports: Vec::new(),
             bandwidth: "100M/-".parse().unwrap(),
         }],
         peers: Vec::new(),
         refused: vec![Refused { reason: "spoofed source".to_owned(), packets: 12, bytes: 1008 }],
         health: Vec::new(),
+        store: None,
     }
 }
 

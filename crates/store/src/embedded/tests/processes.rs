@@ -192,3 +192,46 @@ fn a_read_only_file_system_can_be_read() {
         );
     }
 }
+
+/// No room for a file, and none there that could be read: the store begins empty in memory, says so,
+/// refuses to record, and begins the file when there is room.
+#[test]
+fn with_no_file_and_no_room_it_goes_without() {
+    const ME: &str = "embedded::tests::processes::with_no_file_and_no_room_it_goes_without";
+    if let Some(root) = role("begin") {
+        for folder in ["lib", "run"] {
+            fs::create_dir(root.join(folder)).unwrap();
+        }
+    } else if let Some(root) = role("damage") {
+        drop(filled(&root));
+        fs::write(root.join("lib").join(Declared::NAME), "rubbish").unwrap();
+    } else if let Some(root) = role("fill") {
+        fill(&root);
+    } else if let Some(root) = role("refused") {
+        let (mut store, opened) = open(&root);
+        let Condition::Unwritable { why } = opened.declared else { panic!("{opened:?}") };
+        assert!(why.contains("(os error"), "{why}");
+        assert_eq!(store.load().unwrap().networks.len(), 0);
+        for _ in 0..2 {
+            let error = api::Error::from(store.put_network(&network(7)).unwrap_err());
+            assert_eq!(error.kind, api::ErrorKind::Storage, "{error}");
+        }
+        assert_eq!(store.load().unwrap().networks.len(), 0);
+        // Room comes while it is open.
+        if fs::remove_file(root.join("ballast")).is_ok() {
+            store.put_network(&network(7)).unwrap();
+            store.put_workload(&workload(1, 1)).unwrap();
+        }
+    } else if let Some(root) = role("room") {
+        let (mut store, opened) = open(&root);
+        assert_eq!((opened.declared, opened.attachments), (Condition::Kept, Condition::Kept));
+        let loaded = store.load().unwrap();
+        assert!(loaded.networks.contains_key(&network(7).name) && !loaded.workloads.is_empty());
+    } else {
+        let small = "mount -t tmpfs -o size=1m,mode=700 tmpfs \"$root\"";
+        in_own_mounts(ME, &format!("{small}\nplay begin; play fill; play refused; play room"));
+        in_own_mounts(ME, &format!("{small}\nplay damage; play fill; play refused; play room"));
+        let read_only = "mount -o remount,ro \"$root\"; play refused; mount -o remount,rw \"$root\"";
+        in_own_mounts(ME, &format!("{small}\nplay begin; {read_only}"));
+    }
+}

@@ -1,0 +1,20 @@
+//! `make bench-overlay` and `make bench-scale`: several hosts, measured.
+
+#![allow(clippy::print_stdout, reason = "the table is what this program is for")]
+
+mod machine;
+mod overlay;
+mod pair;
+mod scale;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    println!("{}", machine::describe());
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["overlay", program] => overlay::run(program.as_ref()),
+        ["scale"] => scale::run(),
+        _ => bail!("usage: bench-hosts overlay PATH-OF-WEFT | scale"),
+    }
+}

@@ -1,0 +1,144 @@
+//! Policy: what changed of it, into the kernel, so that no packet sees half of a change.
+
+use rustix::thread::{MembarrierCommand, membarrier};
+use weft_kernel::Change;
+use weft_kernel::conntrack::{self, Filter, Flow};
+use weft_kernel::nflog::Logged;
+use weft_kernel::nft::Diff;
+use weft_model::api::{Denial, Error, ErrorKind, Judge};
+use weft_plan::policy::compile::compile;
+use weft_plan::policy::explain;
+use weft_plan::policy::matcher::Members;
+use weft_plan::policy::resolve::Policies;
+use weft_plan::policy::verdict::judge;
+use weft_plan::policy::{Packet, Tables};
+
+use super::Engine;
+use crate::{chain, flows};
+
+impl Engine {
+    /// Computes policy anew from the world; returns the steps from what was in force to what shall be.
+    pub(super) fn replan_policy(&mut self) -> Diff {
+        let mut after = compile(&self.world);
+        self.numbering.assign(&mut after);
+        let before = std::mem::replace(&mut self.plan.policy, after);
+        weft_dataplane::nft::policy::change(&before, &self.plan.policy)
+    }
+
+    /// Brings policy in line with the world; whether the kernel took all of it. Where it did not, a repair is under way.
+    pub(super) fn enforce(&mut self, operation: &str) -> bool {
+        let [install, remove] = [Change::InstallRules, Change::RemoveRules];
+        let diff = self.replan_policy();
+        let both = !diff.install.is_empty() && !diff.remove.is_empty();
+        let mut answers = Vec::new();
+        for (make, ops) in [(install as fn(_) -> _, diff.install), (remove as fn(_) -> _, diff.remove)] {
+            if !ops.is_empty() {
+                answers.extend(self.apply(operation, &[make(ops)]));
+                if both && answers.len() == 1 {
+                    // What is permitted before and after must not fall between the two.
+                    settle();
+                }
+            }
+        }
+        let refused: Vec<String> = answers.into_iter().filter_map(Result::err).map(|e| chain(&e)).collect();
+        for problem in &refused {
+            tracing::warn!(problem, "policy could not be changed by steps; all of the kernel is compared");
+        }
+        if !refused.is_empty() {
+            self.reap_and_resync();
+        }
+        self.end_denied_flows();
+        refused.is_empty()
+    }
+
+    /// Has the kernel forget connections that are denied now: their next packet begins anew, and is judged. Others are
+    /// left alone, or translated ones would break.
+    fn end_denied_flows(&mut self) {
+        if self.plan.policy.subjects.is_empty() {
+            return;
+        }
+        let flows = match conntrack::flows(self.kernel.netfilter(), &Filter::default()) {
+            Ok(flows) => flows,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "connections cannot be listed; those denied now go on");
+                return;
+            }
+        };
+        let tables = Tables::of(&self.plan.policy);
+        let denied = |flow: &Flow| {
+            // The real destination is where answers come from.
+            let (destination, (port, _)) = (flow.reply.source, flow.reply.ports);
+            let (source, protocol) = (flow.original.source, flow.original.protocol);
+            !tables.pass(&Packet { source, destination, protocol, port })
+        };
+        let denied: Vec<Flow> = flows.into_iter().filter(denied).collect();
+        if denied.is_empty() {
+            return;
+        }
+        match conntrack::forget(self.kernel.netfilter(), &denied) {
+            Ok(count) => tracing::info!(count, "connections that policy denies now were ended"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "failed to end connections that policy denies now");
+            }
+        }
+    }
+
+    /// Gives names to packets that rules have logged, and keeps them.
+    pub(crate) fn denied(&mut self, logged: &[Logged]) {
+        let members = Members::of(&self.world);
+        let policies = Policies::of(&self.world);
+        for packet in logged {
+            let Some((audit, direction, host_end)) = flows::prefix(&packet.prefix) else { continue };
+            let mut subjects = self.plan.policy.subjects.values();
+            let Some(subject) = subjects.find(|s| s.host_end.as_str() == host_end) else { continue };
+            let verdict = judge(&policies, &members, &flows::packet(packet));
+            let by = subject.judged(direction).map(|j| j.by.clone()).unwrap_or_default();
+            let by = flows::cause(&verdict, direction, audit, &by);
+            let names = [packet.source, packet.destination]
+                .map(|address| members.end(address).workload.map(|w| w.name.clone()));
+            let workload = (audit, direction, subject.name.clone());
+            self.denials.add(flows::denial(packet, names, workload, by));
+        }
+    }
+
+    /// The last denials with a higher number.
+    pub(crate) fn denials(&self, after: u64) -> Vec<Denial> {
+        self.denials.after(after)
+    }
+
+    /// What policy says of a connection.
+    ///
+    /// # Errors
+    /// If one of its ends is not known.
+    pub(crate) fn judge(&self, asked: &Judge) -> Result<String, Error> {
+        let members = Members::of(&self.world);
+        let packets = explain::packets(&members, &asked.from, &asked.to, asked.protocol, asked.port)
+            .map_err(|why| Error::new(ErrorKind::NotFound, why).hint("`weft status` shows workloads"))?;
+        let document = explain::document(&self.world, &packets);
+        serde_json::to_string(&document).map_err(|e| Error::new(ErrorKind::Storage, e.to_string()))
+    }
+
+    fn reap_and_resync(&self) {
+        self.reaper.send(crate::reaper::Retired::Resync).ok();
+    }
+}
+
+/// The steps as changes: what is new, then what is obsolete.
+pub(super) fn changes(diff: Diff) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if !diff.install.is_empty() {
+        changes.push(Change::InstallRules(diff.install));
+    }
+    if !diff.remove.is_empty() {
+        changes.push(Change::RemoveRules(diff.remove));
+    }
+    changes
+}
+
+/// Waits until no packet is under way that has seen earlier rules. Rules are walked inside one RCU read-side section, and this
+/// is `synchronize_rcu` (membarrier(2), `MEMBARRIER_CMD_GLOBAL`). Where the kernel has it not, nothing is lost but the wait.
+fn settle() {
+    if let Err(error) = membarrier(MembarrierCommand::Global) {
+        tracing::debug!(%error, "the kernel cannot wait for packets under way");
+    }
+}

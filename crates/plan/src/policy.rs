@@ -1,0 +1,130 @@
+//! Who may speak to whom: the world's policies, resolved for the workloads of this host.
+//!
+//! ```text
+//!   objects ──[`resolve`]──▶ terms in order ──[`compile`]──▶ rows: (class of peers) → ports that pass
+//!                              │
+//!                              └──[`verdict`]──▶ one packet, with names: the oracle, and `weft explain`
+//! ```
+//!
+//! Addresses that no policy here tells apart are one class and need no entry. A class is what matches the same set of the
+//! peers that local policies mention; its digest is made from them alone, so that it means the same after every change.
+
+pub mod cases;
+pub mod compile;
+pub mod explain;
+pub mod fix;
+pub mod matcher;
+pub mod numbering;
+pub mod resolve;
+pub mod tables;
+pub mod verdict;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use weft_model::policy::Direction;
+use weft_model::{AttachmentId, IfName};
+
+pub use compile::{Ports, Row};
+pub use numbering::Numbering;
+pub use resolve::{Rule, Terms};
+pub use tables::Tables;
+pub use verdict::{Packet, Verdict, verdict};
+
+/// What tells a class of peers from others: a digest of the matchers that its members match. Zero: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Class(pub u64);
+
+impl Class {
+    /// Whatever no policy here mentions.
+    pub const REST: Class = Class(0);
+}
+
+/// What the policies of the world come to on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyPlan {
+    /// Workloads of which at least one direction is judged.
+    pub subjects: BTreeMap<AttachmentId, Subject>,
+    /// The class of each workload's address, if it is not [`Class::REST`].
+    pub peers: BTreeMap<IpAddr, Class>,
+    /// The class of further addresses, from the first to the last of each range; ranges do not overlap.
+    pub blocks: Vec<(IpAddr, IpAddr, Class)>,
+    /// Every class with its number in the packet's mark: 1 to [`numbering::LAST`].
+    pub classes: BTreeMap<Class, u16>,
+    /// Policies that cannot be in force as they were meant, and why.
+    pub problems: Vec<String>,
+}
+
+/// A workload whose traffic is judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Subject {
+    /// `namespace/container`.
+    pub name: String,
+    /// The host's end of its wire.
+    pub host_end: IfName,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What may reach it.
+    pub ingress: Option<Judged>,
+    /// What it may reach.
+    pub egress: Option<Judged>,
+}
+
+impl Subject {
+    /// What judges a direction.
+    #[must_use]
+    pub fn judged(&self, direction: Direction) -> Option<&Judged> {
+        match direction {
+            Direction::Ingress => self.ingress.as_ref(),
+            Direction::Egress => self.egress.as_ref(),
+        }
+    }
+}
+
+/// What judges one direction of a workload. Workloads that the same policies select share their tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Judged {
+    /// What is in force.
+    #[serde(serialize_with = "table")]
+    pub enforced: Option<Arc<Table>>,
+    /// What would be in force together with the policies under audit; absent if there are none.
+    #[serde(serialize_with = "table")]
+    pub audit: Option<Arc<Table>>,
+    /// The names of the policies that say something here, in order.
+    pub by: Vec<String>,
+}
+
+impl Judged {
+    /// What is in force, or what would be with the policies under audit.
+    #[must_use]
+    pub fn table(&self, audit: bool) -> Option<&Table> {
+        if audit { self.audit.as_deref() } else { self.enforced.as_deref() }
+    }
+}
+
+fn table<S: serde::Serializer>(table: &Option<Arc<Table>>, to: S) -> Result<S::Ok, S::Error> {
+    table.as_deref().serialize(to)
+}
+
+/// Which packets pass: by the class of the other end, and ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// Classes that are treated otherwise than the rest.
+    pub rows: BTreeMap<Class, Row>,
+    /// The rest.
+    pub rest: Row,
+}
+
+impl Table {
+    /// The row of a class.
+    #[must_use]
+    pub fn row(&self, class: Class) -> &Row {
+        self.rows.get(&class).unwrap_or(&self.rest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

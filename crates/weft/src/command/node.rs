@@ -1,0 +1,82 @@
+//! `weft node`: the hosts of a cluster.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use weft_agent::{config, settings};
+use weft_model::NodeName;
+use weft_model::api::{Member, Reply, Request};
+use weft_store::cluster::Etcd;
+
+use super::agent;
+use crate::cli::Session;
+use crate::client::unexpected;
+use crate::output::entry;
+use crate::render;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the hosts, also those that do not run
+    Ls,
+    /// Remove a host that is gone for ever: its addresses go to others, its share of the store ends
+    Rm {
+        /// The host
+        name: NodeName,
+        /// The agent's configuration file
+        #[arg(long, value_name = "FILE", default_value = config::PATH)]
+        config: PathBuf,
+    },
+}
+
+pub(crate) fn run(session: &Session, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Ls => list(session),
+        Command::Rm { name, config } => remove(session, &name, &config),
+    }
+}
+
+fn list(session: &Session) -> anyhow::Result<()> {
+    match session.ask(&Request::NodeList)? {
+        Reply::Nodes(nodes) => {
+            session.output.show(|| entry("nodes", &nodes), || render::members(session.output, &nodes))
+        }
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+fn remove(session: &Session, name: &NodeName, config: &std::path::Path) -> anyhow::Result<()> {
+    match session.ask(&Request::NodeRemove { name: name.clone() })? {
+        Reply::Done { .. } => {}
+        reply => return Err(unexpected(&reply)),
+    }
+    let ended = end_share(name, config)?;
+    session.output.show(
+        || entry("removed", name),
+        || {
+            let share = if ended { "; its share of the store is none any more" } else { "" };
+            format!("removed {name}{share}\n")
+        },
+    )
+}
+
+/// Takes a host out of the members of an etcd that weft runs. Returns whether it was one.
+fn end_share(name: &NodeName, config: &std::path::Path) -> anyhow::Result<bool> {
+    let config = agent::load(config)?;
+    // One that runs elsewhere is its owner's.
+    let Some(file) = settings::find(&config).filter(|_| config.store.is_none()) else { return Ok(false) };
+    let settings = settings::read(&file).map_err(super::init::failure)?;
+    let store = Etcd::new(&settings.store, &settings.credentials).map_err(super::init::failure)?;
+    let members = store.members().map_err(super::init::failure)?;
+    let Some(member) = members.iter().find(|m| m.name == name.as_str()) else { return Ok(false) };
+    store.remove_member(member.id).map_err(super::init::failure)?;
+    Ok(true)
+}
+
+/// One block, or how many.
+pub(crate) fn blocks(member: &Member) -> String {
+    match member.blocks.as_slice() {
+        all if all.len() <= 2 => all.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", "),
+        [first, second, rest @ ..] => format!("{first}, {second} and {} more", rest.len()),
+        _ => String::new(),
+    }
+}
