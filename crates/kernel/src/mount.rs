@@ -16,44 +16,19 @@ struct Attributes {
 }
 
 const RDONLY: u64 = 0x1;
-const NOSUID: u64 = 0x2;
-const NODEV: u64 = 0x4;
-const IDMAP: u64 = 0x10_0000;
 
 /// Makes a mount read-only, with all below it; `mount` is its root, such as `open_tree` gives (Linux 5.12).
 ///
 /// # Errors
 /// The kernel's.
 pub fn read_only(mount: impl AsFd) -> io::Result<()> {
-    change(mount, &Attributes { set: RDONLY, clear: 0, propagation: 0, user_namespace: 0 })
-}
-
-/// Lets set-user-id programs and device nodes of a mount mean nothing, with all below it (Linux 5.12).
-///
-/// # Errors
-/// The kernel's.
-pub fn harmless(mount: impl AsFd) -> io::Result<()> {
-    change(mount, &Attributes { set: NOSUID | NODEV, clear: 0, propagation: 0, user_namespace: 0 })
-}
-
-/// Lets a detached mount show its files with the owners that a user namespace maps them to
-/// (mount_setattr(2), "ID-mapped mounts"; Linux 5.12).
-///
-/// # Errors
-/// The kernel's: `EINVAL`, where the file system cannot.
-pub fn map_owners(mount: impl AsFd, user_namespace: impl AsFd) -> io::Result<()> {
-    let fd = u64::try_from(user_namespace.as_fd().as_raw_fd()).expect("descriptors are not negative");
-    change(mount, &Attributes { set: IDMAP, clear: 0, propagation: 0, user_namespace: fd })
-}
-
-fn change(mount: impl AsFd, attributes: &Attributes) -> io::Result<()> {
+    let attributes = Attributes { set: RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     let fd = mount.as_fd().as_raw_fd();
     let size = size_of::<Attributes>();
     // SAFETY: the path is an empty string; the kernel reads `size` bytes of `attributes`.
     let result = unsafe {
-        let attributes = std::ptr::from_ref(attributes);
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, attributes, size)
+        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attributes, size)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -16,8 +16,6 @@ pub mod namespace {
     pub const HOSTNAME: i32 = libc::CLONE_NEWUTS;
     /// System V IPC and POSIX message queues.
     pub const IPC: i32 = libc::CLONE_NEWIPC;
-    /// Users, groups and capabilities.
-    pub const USER: i32 = libc::CLONE_NEWUSER;
     /// The root of the cgroup tree.
     pub const CGROUP: i32 = libc::CLONE_NEWCGROUP;
 }

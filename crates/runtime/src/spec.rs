@@ -60,8 +60,6 @@ pub struct Spec {
     pub capabilities: Capabilities,
     /// Whether set-user-id programs gain nothing.
     pub no_new_privileges: bool,
-    /// Whether its users are its own: its root is nobody on the host.
-    pub user_namespace: bool,
     /// Whether it has a terminal.
     pub tty: bool,
     /// Whether its standard input stays open.

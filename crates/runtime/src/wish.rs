@@ -49,7 +49,6 @@ pub struct Wish {
     pub read_only: bool,
     pub capabilities: Capabilities,
     pub no_new_privileges: bool,
-    pub user_namespace: bool,
     pub tty: bool,
     pub interactive: bool,
     pub remove: bool,
@@ -70,6 +69,13 @@ impl Wish {
         if !self.ips.is_empty() && !matches!(net, Net::Network(_)) {
             return Err(Refusal::new(format!("an address cannot be had with --network {net}"))
                 .hint("leave --ip out, or name a network"));
+        }
+        let asks = !self.profile.ports.is_empty() || !self.profile.bandwidth.is_unlimited();
+        if asks && !matches!(net, Net::Network(_)) {
+            return Err(Refusal::new(format!(
+                "ports and bandwidth are a network's: there is none with --network {net}"
+            ))
+            .hint("leave -p and --bandwidth out, or name a network"));
         }
         if self.remove && self.restart != Restart::No {
             return Err(Refusal::new("--rm and --restart exclude each other").hint("leave one of them out"));
@@ -109,7 +115,6 @@ impl Wish {
             read_only: self.read_only,
             capabilities: self.capabilities,
             no_new_privileges: self.no_new_privileges,
-            user_namespace: self.user_namespace,
             tty: self.tty,
             interactive: self.interactive,
             remove: self.remove,

@@ -4,7 +4,7 @@ mod history;
 mod inspect;
 mod list;
 mod load;
-mod pull;
+pub(crate) mod pull;
 mod remove;
 mod save;
 

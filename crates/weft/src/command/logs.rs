@@ -48,7 +48,10 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         return session.output.show(|| entry("entries", &entries), String::new);
     }
     entries.iter().try_for_each(|e| show(session, args, e))?;
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         // Looked at before the log: what was written before the end is shown.
         let ended = over;
         reader.renew();
@@ -56,12 +59,11 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
             show(session, args, &entry)?;
         }
         if ended {
-            break;
+            return Ok(());
         }
         std::thread::sleep(PAUSE);
         over = find().map_or(true, |c| c.end.is_some());
     }
-    Ok(())
 }
 
 /// Standard error of the container is standard error here.

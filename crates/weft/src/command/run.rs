@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weft_runtime::image::{Store, StoreError};
+use weft_runtime::image::{Reference, Store, StoreError};
 use weft_runtime::spec::capability::Named;
 use weft_runtime::spec::limits::{self, Cpus, PIDS, Size};
 use weft_runtime::spec::{Capabilities, Limits, Net, Restart, Root, Volume};
@@ -105,7 +105,7 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
     if tty && !detach && interactive && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         return Err(Failure::new("standard input is no terminal").hint("leave -t out").code(125).into());
     }
-    let (root, defaults, command) = root(&places, args.rootfs.as_deref(), args.words)?;
+    let (root, defaults, command) = root(session, &places, args.rootfs.as_deref(), args.words)?;
     let wish = Wish {
         name: args.name,
         command,
@@ -122,7 +122,6 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
         read_only: args.read_only,
         capabilities: Capabilities::with(&args.cap_add, &args.cap_drop),
         no_new_privileges: args.no_new_privileges,
-        user_namespace: false,
         tty,
         interactive,
         remove: args.rm,
@@ -147,6 +146,7 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
 
 /// What its files come from, what that says about how to run it, and the command that was typed.
 fn root(
+    session: &Session,
     places: &Places,
     rootfs: Option<&Path>,
     mut words: Vec<String>,
@@ -157,7 +157,7 @@ fn root(
             return Err(failure.hint("`weft image ls` shows the images that are here").into());
         }
         let command = words.split_off(1);
-        return image(places, words.remove(0)).map(|(root, defaults)| (root, defaults, command));
+        return image(session, places, words.remove(0)).map(|(root, defaults)| (root, defaults, command));
     };
     let failed =
         |why: String| Failure::new(format!("the root {} cannot be used: {why}", rootfs.display())).code(125);
@@ -168,16 +168,26 @@ fn root(
     Ok((Root::Folder(folder), Defaults::default(), words))
 }
 
-/// An image that is here, by name or id.
-fn image(places: &Places, name: String) -> anyhow::Result<(Root, Defaults)> {
+/// An image by name or id; one that is not here is fetched, if its name says from where.
+fn image(session: &Session, places: &Places, name: String) -> anyhow::Result<(Root, Defaults)> {
     let failed = |error: StoreError| {
         let failure = Failure::new(image::error_line(&error)).code(125);
         match error {
-            StoreError::NoImage(_) => failure.hint(format!("fetch it with `weft image pull {name}`")),
+            StoreError::NoImage(_) => {
+                failure.hint("`weft image ls` shows those that are here; `weft image pull` fetches others")
+            }
             _ => failure,
         }
     };
-    let found = Store::open(&places.state).and_then(|store| store.find(&name)).map_err(failed)?;
+    let store = Store::open(&places.state).map_err(failed)?;
+    let found = match (store.find(&name), name.parse::<Reference>()) {
+        (Err(StoreError::NoImage(_)), Ok(reference)) if reference.registry().is_some() => {
+            image::pull::bring(session, reference)?;
+            store.find(&name)
+        }
+        (found, _) => found,
+    };
+    let found = found.map_err(failed)?;
     let says = found.config.config;
     let defaults = Defaults {
         entrypoint: says.entrypoint,

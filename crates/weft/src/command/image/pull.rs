@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use weft_runtime::image::{
-    Credentials, Platform, PullError, Reference, RegistryError, RegistryOptions, StoreError, pull,
+    Credentials, Platform, PullError, Pulled, Reference, RegistryError, RegistryOptions, StoreError, pull,
 };
 
 use crate::cli::Session;
@@ -43,7 +43,23 @@ pub(crate) struct Args {
     devices: bool,
 }
 
-pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
+/// Fetches an image that a container is to be made of, saying only how far it is.
+pub(crate) fn bring(session: &Session, name: Reference) -> anyhow::Result<()> {
+    let (platform, user, auth_file, ca) = (None, None, None, None);
+    let args = Args {
+        name,
+        platform,
+        user,
+        password_stdin: false,
+        auth_file,
+        ca,
+        plain_http: false,
+        devices: false,
+    };
+    fetch(session, &args).map(|_| ())
+}
+
+fn fetch(session: &Session, args: &Args) -> anyhow::Result<Pulled> {
     let Some(registry) = args.name.registry() else {
         let hint = format!("write the registry too, such as docker.io/library/{}", args.name);
         bail!(Failure::new(format!("'{}' names no registry, and none is assumed", args.name)).hint(hint));
@@ -59,6 +75,11 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     drop(progress);
     let pulled = pulled.map_err(explain)?;
     super::remark_platform(session, &pulled.image);
+    Ok(pulled)
+}
+
+pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
+    let pulled = fetch(session, args)?;
     session.output.show(
         || {
             let mut document = entry("image", render::image::summary(&pulled.image))?;
