@@ -1,3 +1,5 @@
+//! Connection tracking: messages word for word, and the real kernel.
+
 use std::net::UdpSocket;
 
 use proptest::prelude::*;

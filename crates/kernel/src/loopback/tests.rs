@@ -1,3 +1,5 @@
+//! Ports at the loopback: programs in a cgroup of the test's own, and real sockets.
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Words for published ports: what is understood, and what is refused.
+
 use proptest::prelude::*;
 
 use super::*;

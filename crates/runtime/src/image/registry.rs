@@ -1,5 +1,5 @@
 //! Registries: manifests and blobs over HTTP (OCI distribution specification 1.1), with the two ways in which they ask
-//! who is there. Only reading; one thread a request, no runtime (docs/decisions/0010-own-registry-client.md).
+//! who is there. Only reading; one thread a request, no runtime (docs/decisions/0009-own-registry-client.md).
 
 mod challenge;
 mod credentials;

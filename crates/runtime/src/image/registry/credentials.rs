@@ -48,7 +48,7 @@ impl Credentials {
         let file: File = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
         let names = [registry.to_owned(), format!("https://{registry}"), format!("https://{registry}/v1/")];
         // Docker's own name for its registry.
-        let docker = (registry == "docker.io").then(|| "https://index.docker.io/v1/".to_owned());
+        let docker = (registry == "docker.io").then(|| format!("https://index.{registry}/v1/"));
         let entry = names.iter().chain(&docker).find_map(|name| file.auths.get(name));
         let Some(auth) = entry.and_then(|entry| entry.auth.as_deref()).filter(|auth| !auth.is_empty()) else {
             return Ok(None);
