@@ -43,7 +43,8 @@ const METADATA6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 pub(super) fn fill(plan: &Plan, table: &mut Table) {
     sets(plan, table);
     let mut chain = |name: &str, base: Option<Base>, rules: Vec<Rule>| {
-        table.chains.insert(name.to_owned(), Chain { base, rules });
+        let before = table.chains.insert(name.to_owned(), Chain { base, rules });
+        debug_assert!(before.is_none(), "two features want a chain {name}");
     };
     let hook = |kind, hook, priority| Some(Base::new(kind, hook, priority));
     chain("raw", hook(Kind::Filter, Hook::Prerouting, RAW), raw(plan));

@@ -88,7 +88,8 @@ pub(super) fn fill(plan: &Plan, table: &mut Table) {
         table.sets.insert(cluster.to_owned(), subnets);
     }
     let mut chain = |name: &str, base: Option<Base>, rules: Vec<Rule>| {
-        table.chains.insert(name.to_owned(), Chain { base, rules });
+        let before = table.chains.insert(name.to_owned(), Chain { base, rules });
+        debug_assert!(before.is_none(), "two features want a chain {name}");
     };
     chain("from_host", None, from_host());
     chain("from_tunnel", None, from_tunnel());

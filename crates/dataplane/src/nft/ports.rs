@@ -58,13 +58,14 @@ pub fn is_of_ports(set: &str) -> bool {
 
 pub(super) fn fill(table: &mut Table) {
     let mut chain = |name: &str, base: Option<Base>, rules: Vec<Rule>| {
-        table.chains.insert(name.to_owned(), Chain { base, rules });
+        let before = table.chains.insert(name.to_owned(), Chain { base, rules });
+        debug_assert!(before.is_none(), "two features want a chain {name}");
     };
     let base = |hook| Some(Base::new(Kind::Nat, hook, DSTNAT));
-    chain("from_outside", base(Hook::Prerouting), to_own());
-    let mut from_host = loopback();
-    from_host.extend(to_own());
-    chain("from_host", base(Hook::Output), from_host);
+    chain("ports_from_outside", base(Hook::Prerouting), to_own());
+    let mut from_here = loopback();
+    from_here.extend(to_own());
+    chain("ports_from_here", base(Hook::Output), from_here);
     chain("published", None, published());
 }
 

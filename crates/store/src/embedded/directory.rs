@@ -53,7 +53,11 @@ impl Directory {
             Err(e) => return Err(StoreError::io("lock", path, e)),
         }
         if stat.st_mode & 0o077 != 0 {
-            fs::fchmod(&fd, Mode::RWXU).map_err(|e| StoreError::io("make private", path, e))?;
+            match fs::fchmod(&fd, Mode::RWXU) {
+                // Nobody can write there either; what there is can be read.
+                Ok(()) | Err(Errno::ROFS) => {}
+                Err(e) => return Err(StoreError::io("make private", path, e)),
+            }
         }
         Ok(Arc::new(Directory { fd, path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino }))
     }
