@@ -180,7 +180,9 @@ fn are_unheld(wanted: &[PortMapping], network: &Network) -> Result<(), Error> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(listening(protocol)?),
         };
-        let Some(holder) = listeners.iter().find(|l| takes_from(l, mapping, network)) else {
+        // Of several the lowest, so that the same question gets the same answer.
+        let holders = listeners.iter().filter(|l| takes_from(l, mapping, network));
+        let Some(holder) = holders.min_by_key(|l| l.at.port()) else {
             continue;
         };
         let who: Vec<String> = listeners::holders(holder.inode)
