@@ -11,6 +11,9 @@ ip link set lo up
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock /run/netns /run/tmp /run/layer/up /run/layer/work
 mount -t overlay -o lowerdir=/etc,upperdir=/run/layer/up,workdir=/run/layer/work overlay /etc
+# What `weft install` and others put below /usr/local stays in here, too.
+mkdir -p /run/layer/local-up /run/layer/local-work
+mount -t overlay -o lowerdir=/usr/local,upperdir=/run/layer/local-up,workdir=/run/layer/local-work overlay /usr/local
 for dir in /opt /var/lib /var/log /var/tmp /dev/shm; do
     mount -t tmpfs -o mode=755 tmpfs "$dir"
 done

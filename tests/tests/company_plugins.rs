@@ -116,7 +116,8 @@ fn after_weft(network: &str) -> Result<()> {
         ensure!(left.trim() == "0", "{left} links are left");
         Ok(())
     })?;
-    ensure!(host.status()?.workloads.is_empty() && host.diff()?.is_empty());
+    ensure!(host.status()?.workloads.is_empty(), "{:?}", host.status()?.workloads);
+    ensure!(host.diff()?.is_empty(), "{:#?}", host.diff()?);
     scene.cni("del", "c1", &wishes)?; // again, as runtimes do
     Ok(())
 }
@@ -167,7 +168,8 @@ fn weft_after_another_plugin_passes_its_result_on() -> Result<()> {
     ensure!(refused.contains("has an interface eth0 already"), "{refused}");
     let theirs = host.sh("ip -n c2 -o addr show eth0; ip -o link show master theirs0")?;
     ensure!(theirs.contains("10.99.0.") && theirs.contains("veth"), "{theirs}");
-    ensure!(host.status()?.workloads.is_empty() && host.diff()?.is_empty());
+    ensure!(host.status()?.workloads.is_empty(), "{:?}", host.status()?.workloads);
+    ensure!(host.diff()?.is_empty(), "{:#?}", host.diff()?);
     scene.cni("del", "c2", &none)?;
     let left = host.sh("ip -n c2 -o link; ip -o link show master theirs0")?;
     ensure!(!left.contains("eth0") && !left.contains("veth"), "{left}");

@@ -85,6 +85,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     memory::share_one_heap();
     // Before any thread starts: each has its own.
     privileges::give_up().map_err(|e| RunError::Privileges(e.into()))?;
+    // What the agent writes is root's alone (BAR.md, security row 18).
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let folder = |path: PathBuf| private_folder(&path).map_err(|source| RunError::Folder { path, source });
     folder(config.state_dir.clone())?;
     folder(config.run_dir.clone())?;

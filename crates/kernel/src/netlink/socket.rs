@@ -199,6 +199,8 @@ impl Socket {
                 })?;
             }
             match refused {
+                // An earlier answer was given up in its middle (linux/netlink `cb_running`): the rest of it first.
+                Some(refusal) if refusal.errno == libc::EBUSY => self.drain(),
                 Some(refusal) if refusal.errno != libc::EINTR => return Err(Error::Refused(refusal)),
                 None if !interrupted => return Ok(gathered),
                 _ => {}
