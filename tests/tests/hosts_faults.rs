@@ -222,6 +222,11 @@ fn a_smaller_underlay_reaches_running_workloads() -> Result<()> {
                 let now = mtu(talker)?;
                 ensure!(now == underlay - 50, "a workload's MTU is {now}");
             }
+            // The routes, too: else the first packet learns of the old size, and keeps it for minutes.
+            for host in &cluster.hosts {
+                let Reply::Diff(outstanding) = host.request(&Request::Diff)? else { bail!("no diff") };
+                ensure!(outstanding.is_empty(), "{outstanding:?}");
+            }
             Ok(())
         })?;
         ping(talkers[0].namespace.netns(), talkers[1].address(V4)?, underlay as usize - 78, SOON)?;
