@@ -224,6 +224,9 @@ fn a_smaller_underlay_reaches_running_workloads() -> Result<()> {
             }
             // The routes, too: else the first packet learns of the old size, and keeps it for minutes.
             for host in &cluster.hosts {
+                let status = host.status()?;
+                let ways: Vec<u32> = status.peers.iter().flat_map(|p| &p.reaches).map(|r| r.mtu).collect();
+                ensure!(!ways.is_empty() && ways.iter().all(|m| *m == underlay - 50), "{ways:?}");
                 let Reply::Diff(outstanding) = host.request(&Request::Diff)? else { bail!("no diff") };
                 ensure!(outstanding.is_empty(), "{outstanding:?}");
             }
