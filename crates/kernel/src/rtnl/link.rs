@@ -86,16 +86,19 @@ fn header(index: u32, flags: u32, change: u32) -> [u8; HEADER] {
     bytes
 }
 
+/// What every link of weft's is born with: its name and its mark among it, so that there is no moment without them.
+fn born(a: &mut Attributes<'_>, name: &IfName, mac: Mac, mtu: u32, group: u32) {
+    a.text(libc::IFLA_IFNAME, name.as_str());
+    a.bytes(libc::IFLA_ADDRESS, &mac.0);
+    a.u32(libc::IFLA_MTU, mtu);
+    a.u32(libc::IFLA_GROUP, group);
+}
+
 /// A veth pair, both ends down, the peer born in the namespace `into`.
 pub fn create_pair(messages: &mut Messages, pair: &Pair<'_>, into: BorrowedFd<'_>) {
     let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
     let fd = u32::try_from(into.as_raw_fd()).expect("an open descriptor is not negative");
-    let end = |a: &mut Attributes<'_>, name: &IfName, mac: Mac| {
-        a.text(libc::IFLA_IFNAME, name.as_str());
-        a.bytes(libc::IFLA_ADDRESS, &mac.0);
-        a.u32(libc::IFLA_MTU, pair.mtu);
-        a.u32(libc::IFLA_GROUP, pair.group);
-    };
+    let end = |a: &mut Attributes<'_>, name: &IfName, mac: Mac| born(a, name, mac, pair.mtu, pair.group);
     messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
         end(a, pair.host, pair.host_mac);
         if let Some(master) = pair.master {
@@ -118,10 +121,7 @@ pub fn create_pair(messages: &mut Messages, pair: &Pair<'_>, into: BorrowedFd<'_
 pub fn create_bridge(messages: &mut Messages, name: &IfName, mac: Mac, mtu: u32, group: u32) {
     let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
     messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
-        a.text(libc::IFLA_IFNAME, name.as_str());
-        a.bytes(libc::IFLA_ADDRESS, &mac.0);
-        a.u32(libc::IFLA_MTU, mtu);
-        a.u32(libc::IFLA_GROUP, group);
+        born(a, name, mac, mtu, group);
         a.nest(libc::IFLA_LINKINFO, |a| {
             a.text(libc::IFLA_INFO_KIND, "bridge");
             a.nest(libc::IFLA_INFO_DATA, |a| {
@@ -137,10 +137,7 @@ pub fn create_bridge(messages: &mut Messages, name: &IfName, mac: Mac, mtu: u32,
 pub fn create_ifb(messages: &mut Messages, name: &IfName, mac: Mac, mtu: u32, group: u32) {
     let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
     messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
-        a.text(libc::IFLA_IFNAME, name.as_str());
-        a.bytes(libc::IFLA_ADDRESS, &mac.0);
-        a.u32(libc::IFLA_MTU, mtu);
-        a.u32(libc::IFLA_GROUP, group);
+        born(a, name, mac, mtu, group);
         a.nest(libc::IFLA_LINKINFO, |a| {
             a.text(libc::IFLA_INFO_KIND, "ifb");
         });
@@ -156,10 +153,7 @@ pub fn create_tunnel(
 ) {
     let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
     messages.push(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |a| {
-        a.text(libc::IFLA_IFNAME, name.as_str());
-        a.bytes(libc::IFLA_ADDRESS, &mac.0);
-        a.u32(libc::IFLA_MTU, mtu);
-        a.u32(libc::IFLA_GROUP, group);
+        born(a, name, mac, mtu, group);
         a.nest(libc::IFLA_LINKINFO, |a| {
             a.text(libc::IFLA_INFO_KIND, "vxlan");
             a.nest(libc::IFLA_INFO_DATA, |a| {
