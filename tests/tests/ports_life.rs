@@ -17,6 +17,7 @@ use weft_tests::{matrix, programs, wait};
 
 matrix!(
     udp_follows_a_replaced_workload,
+    an_address_that_comes_back_is_found,
     nothing_is_left_of_a_detached_workloads_connections,
     a_flush_is_mended,
     a_dead_agent_and_a_lost_record,
@@ -159,6 +160,45 @@ fn udp_follows_a_replaced_workload(case: Case) -> Result<()> {
     Ok(())
 }
 
+/// The very address comes back with another Ethernet address: the first packet finds it. A client that knows it is led
+/// by the host, which must not believe for seconds that it is still the former one.
+fn an_address_that_comes_back_is_found(case: Case) -> Result<()> {
+    let scene = Scene::new()?;
+    let network = scene.network(1, case)?;
+    let mut former: Option<(Workload, Vec<IpAddr>)> = None;
+    for round in ["the first", "the second", "the third"] {
+        let namespace = Namespace::new()?;
+        let mut wish = namespace.wish(&network, "eth0")?;
+        wish.profile.ports = vec!["8080:80".parse()?, "5353:53/udp".parse()?];
+        if let Some((former, addresses)) = former.take() {
+            former.namespace.detach(&scene.host, &network)?;
+            wish.ips = addresses;
+        }
+        let attached = Namespace::attach_as(&scene.host, wish)?;
+        let workload = Workload { namespace, attached };
+        let echo = UdpEcho::start(workload.namespace.netns(), anywhere(53))?;
+        let web = WebServer::start(workload.namespace.netns(), anywhere(80))?;
+        let addresses: Vec<IpAddr> = workload.addresses().collect();
+        for address in &addresses {
+            let host = scene.host.address(*address);
+            for netns in [scene.underlay.netns(), scene.host.netns()] {
+                // One datagram and no other.
+                let client = udp(netns, anywhere(0))?;
+                client.connect(SocketAddr::new(host, 5353))?;
+                client.set_read_timeout(Some(SOON))?;
+                client.send(b"x")?;
+                client.recv(&mut [0; 9]).with_context(|| format!("UDP to {host}: {round}"))?;
+                get(netns, SocketAddr::new(host, 8080), SOON)
+                    .with_context(|| format!("TCP to {host}: {round}"))?;
+            }
+        }
+        ensure!(echo.peers().len() == 2 * addresses.len(), "{round}: {:?}", echo.peers());
+        ensure!(web.peers().len() == 2 * addresses.len(), "{round}: {:?}", web.peers());
+        former = Some((workload, addresses));
+    }
+    Ok(())
+}
+
 fn concerned(host: &Host, address: IpAddr) -> Result<usize> {
     let found = host
         .netns()
@@ -197,10 +237,7 @@ fn nothing_is_left_of_a_detached_workloads_connections(case: Case) -> Result<()>
         ensure!(concerned(&scene.host, *address)? == 0, "connections of {address}'s former holder are left");
     }
     ensure!(concerned(&scene.host, theirs)? > 0, "somebody else's connection was ended");
-    // On a segment the host asks who has the address, and may believe for seconds that it is the former one.
-    if case.mode == Mode::Routed {
-        connect(next.netns(), SocketAddr::new(world, outside.port()), SOON)?;
-    }
+    connect(next.netns(), SocketAddr::new(world, outside.port()), SOON)?;
     next.detach(&scene.host, &network)?;
     wait::until("the reaper", SOON, || {
         ensure!(concerned(&scene.host, own[0])? == 0, "connections are left");
