@@ -29,6 +29,7 @@
 //! ```
 
 pub mod cases;
+pub mod chain;
 pub mod cnitool;
 pub mod confinement;
 pub mod containerd;
@@ -39,6 +40,7 @@ pub mod ground;
 pub mod host;
 pub mod images;
 pub mod network;
+pub mod outside;
 pub mod podman;
 pub mod programs;
 pub mod reference;
