@@ -46,6 +46,7 @@ pub mod registry;
 pub mod sandbox;
 pub mod scene;
 pub mod snapshot;
+pub mod streams;
 pub mod suite;
 pub mod wait;
 pub mod weft;

@@ -214,6 +214,15 @@ impl Host {
         self.start_agent()
     }
 
+    /// Ends the agent and starts another build of it, as an upgrade does.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn upgrade(&mut self, program: &Path) -> Result<(), Error> {
+        program.clone_into(&mut self.program);
+        self.restart()
+    }
+
     /// Waits until the agent ends by itself (an armed fault), and says how it did.
     ///
     /// # Errors

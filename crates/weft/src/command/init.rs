@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use weft_agent::settings::StoreFile;
-use weft_agent::{Config, config};
+use weft_agent::Config;
 use weft_model::api::{Reply, Request};
 use weft_store::cluster::authority::{Authority, Pair, request};
 use weft_store::cluster::{ClusterStore as _, Credentials, Etcd};
@@ -19,6 +19,7 @@ use crate::member::door::{loopback, peer_url};
 use crate::member::files::{Files, Share, endpoint};
 use crate::member::{etcd, service};
 use crate::output::{entry, write};
+use crate::place;
 
 /// How long a new etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "rotate")]
     finish: bool,
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use weft_agent::config;
 use weft_store::cluster::authority::{Pair, request};
 
 use super::agent;
@@ -16,6 +15,7 @@ use crate::member::files::{Files, Share};
 use crate::member::token::Token;
 use crate::member::{etcd, service};
 use crate::output::entry;
+use crate::place;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IP", requires = "member")]
     address: Option<IpAddr>,
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 

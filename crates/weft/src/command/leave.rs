@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use weft_agent::config;
 
 use super::agent;
 use crate::cli::Session;
@@ -13,11 +12,12 @@ use crate::failure::Failure;
 use crate::member::files::Files;
 use crate::member::service;
 use crate::output::entry;
+use crate::place;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 

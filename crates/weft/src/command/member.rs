@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use weft_agent::config;
 
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::member::door::Door;
 use crate::member::files::Files;
 use crate::member::{etcd, service};
+use crate::place;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use weft_agent::{config, settings};
+use weft_agent::settings;
 use weft_model::NodeName;
 use weft_model::api::{Member, Reply, Request};
 use weft_store::cluster::Etcd;
@@ -12,6 +12,7 @@ use super::agent;
 use crate::cli::Session;
 use crate::client::unexpected;
 use crate::output::entry;
+use crate::place;
 use crate::render;
 
 #[derive(Debug, clap::Subcommand)]
@@ -23,7 +24,7 @@ pub(crate) enum Command {
         /// The host
         name: NodeName,
         /// The agent's configuration file
-        #[arg(long, value_name = "FILE", default_value = config::PATH)]
+        #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
         config: PathBuf,
     },
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use weft_agent::config;
 use weft_model::NodeName;
 use weft_store::cluster::{ClusterStore as _, Etcd, Key, Op, Transaction};
 
@@ -16,6 +15,7 @@ use crate::failure::Failure;
 use crate::member::files::{Files, endpoint};
 use crate::member::token::Token;
 use crate::output::entry;
+use crate::place;
 
 /// How long an invitation is good for unless somebody says otherwise.
 pub(crate) const USUAL: Duration = Duration::from_secs(60 * 60);
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     renew: Option<NodeName>,
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 
