@@ -35,6 +35,7 @@ pub mod containerd;
 pub mod containers;
 pub mod cri;
 pub mod engine;
+pub mod fleet;
 pub mod ground;
 pub mod host;
 pub mod images;

@@ -67,6 +67,7 @@ fn declare(shared: &Shared, from: usize, to: usize, number: u8) -> Result<()> {
         mode: Mode::Routed,
         mtu: None,
         masquerade: true,
+        encapsulation: weft_model::Encapsulation::Auto,
         explain: false,
     };
     within(&format!("network {} on the other host", spec.name), || {
@@ -116,7 +117,8 @@ fn agents_die_and_are_upgraded() -> Result<()> {
     let new = another_build(&folder)?;
     let victim = talkers[0].address(V4)?;
     let seen = Capture::open(talkers[0].namespace.netns(), "eth0")?;
-    let router = Links::of(shared.underlay.netns())?.link(shared.underlay.link())?.mac.context("no address")?;
+    let router =
+        Links::of(shared.underlay.netns())?.link(shared.underlay.link())?.mac.context("no address")?;
     // From outside, and as if from a workload elsewhere but in no tunnel: neither may knock.
     let knocks = [IpAddr::V4(OUTSIDE4), talkers[2].address(V4)?]
         .map(|liar| packet(router, shared.hosts[0].mac(), &tcp((liar, 4000), (victim, 4001), 2, 1, 0)));
@@ -149,7 +151,11 @@ fn agents_die_and_are_upgraded() -> Result<()> {
         done
     })?;
     streams.lost_nothing("20 kills, 5 upgrades, 2 downgrades")?;
-    let through = seen.drain()?.iter().filter(|f| f.protocol == Some(6) && f.payload.get(2..4) == Some(&4001_u16.to_be_bytes())).count();
+    let through = seen
+        .drain()?
+        .iter()
+        .filter(|f| f.protocol == Some(6) && f.payload.get(2..4) == Some(&4001_u16.to_be_bytes()))
+        .count();
     println!("{} connections that are denied, {through} delivered", sent.load(Ordering::Relaxed));
     ensure!(sent.load(Ordering::Relaxed) > 1000 && through == 0, "{through} denied connections came through");
     Ok(())
@@ -244,12 +250,12 @@ fn compacted_while_a_host_is_cut_off() -> Result<()> {
     let late = workload(&shared, 3)?;
     declare(&shared, 0, 2, 1)?;
     let address = format!("etcd://{}", shared.servers[0].endpoint());
-    let open = || {
-        cluster::Etcd::new(&address, &Credentials { plaintext: true, ..Credentials::default() })
-    };
+    let open = || cluster::Etcd::new(&address, &Credentials { plaintext: true, ..Credentials::default() });
     shared.servers[0].netns().run(open)??.compact()?;
     shared.underlay.connect(&shared.hosts[1], true)?;
-    within("a host that was cut off reaches one that came meanwhile", || reach(&talkers[1], late.address(V4)?))?;
+    within("a host that was cut off reaches one that came meanwhile", || {
+        reach(&talkers[1], late.address(V4)?)
+    })?;
     within("and has the network that was declared meanwhile", || {
         let status = shared.hosts[1].status()?;
         ensure!(status.networks.iter().any(|n| n.network.name.as_str() == "more1"), "{:?}", status.health);
@@ -275,7 +281,8 @@ fn a_host_is_lost_comes_back_and_leaves_for_ever() -> Result<()> {
     let status = shared.hosts[0].status()?;
     let lost = shared.hosts[3].name().to_owned();
     let peer = status.peers.iter().find(|p| p.node.as_str() == lost).context("no such peer")?;
-    let blocks: Vec<String> = peer.reaches.iter().flat_map(|r| &r.blocks).map(|b| b.network().to_string()).collect();
+    let blocks: Vec<String> =
+        peer.reaches.iter().flat_map(|r| &r.blocks).map(|b| b.network().to_string()).collect();
     ensure!(blocks.len() == 2, "{blocks:?}");
     let texts: Vec<String> = blocks.iter().cloned().chain([shared.hosts[3].ipv4().to_string()]).collect();
     let gone = |shared: &Shared| -> Result<()> {
@@ -289,7 +296,10 @@ fn a_host_is_lost_comes_back_and_leaves_for_ever() -> Result<()> {
     shared.hosts[3].kill()?;
     // Its lease was renewed at most a third of it ago.
     let took = within("the ways to a lost host are gone", || gone(&shared))?;
-    println!("that is at most {} ms after the end of its lease", took.saturating_sub(Duration::from_secs(LEASE) * 2 / 3).as_millis());
+    println!(
+        "that is at most {} ms after the end of its lease",
+        took.saturating_sub(Duration::from_secs(LEASE) * 2 / 3).as_millis()
+    );
     shared.underlay.connect(&shared.hosts[3], true)?;
     shared.hosts[3].start_agent()?;
     let there = talkers[3].address(V4)?;
@@ -307,7 +317,8 @@ fn a_host_is_lost_comes_back_and_leaves_for_ever() -> Result<()> {
     match shared.hosts[2].request(&Request::NodeList)? {
         Reply::Nodes(nodes) => {
             ensure!(nodes.iter().all(|n| n.name != name), "{nodes:?}");
-            let held = nodes.iter().flat_map(|n| &n.blocks).any(|b| blocks.contains(&b.network().to_string()));
+            let held =
+                nodes.iter().flat_map(|n| &n.blocks).any(|b| blocks.contains(&b.network().to_string()));
             ensure!(!held, "its blocks are another's at once: {nodes:?}");
         }
         other => bail!("{other:?}"),

@@ -323,7 +323,11 @@ mod tests {
         let told = answer(Kind::Small, 16, 1_700_000_000_123);
         assert_eq!((read(&told), time(&told)), (Some((false, Kind::Small)), Some(1_700_000_000_123)));
         let short = answer(Kind::Bare, 8, 1);
-        assert_eq!((read(&short), time(&short)), (Some((false, Kind::Bare)), None), "no more than was asked with");
+        assert_eq!(
+            (read(&short), time(&short)),
+            (Some((false, Kind::Bare)), None),
+            "no more than was asked with"
+        );
         for rubbish in [&b""[..], b"weft", b"weft?", b"weft?\x09", b"weftx\x00", b"heft?\x00"] {
             assert_eq!(read(rubbish), None);
         }

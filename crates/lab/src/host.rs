@@ -67,6 +67,11 @@ impl Host {
         std::fs::write(&path, text).map_err(|source| Error::File { path, source })
     }
 
+    /// Calls it otherwise, from the next configuration on.
+    pub fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+    }
+
     /// Its name as a node.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -47,15 +47,10 @@ impl Shared {
     /// # Errors
     /// What the kernel, the file system or an agent refused.
     pub fn join(&mut self, segments: &[usize]) -> Result<(), Error> {
-        let endpoints: Vec<String> = self.servers.iter().map(Etcd::endpoint).collect();
         let first = self.hosts.len();
         for segment in segments {
             let mut host = Host::on(&self.underlay, *segment, &self.program)?;
-            host.configure(&[
-                &format!("store = {:?}", format!("etcd://{}", endpoints.join(","))),
-                "store_plaintext = true",
-                &format!("lease = {LEASE}"),
-            ])?;
+            host.configure(&self.lines().each_ref().map(String::as_str))?;
             host.start_agent()?;
             self.hosts.push(host);
         }
@@ -63,6 +58,24 @@ impl Shared {
             self.found()?;
         }
         (first..self.hosts.len()).try_for_each(|host| self.ready(host))
+    }
+
+    /// The lines of an agent's configuration that name the store.
+    #[must_use]
+    pub fn lines(&self) -> [String; 3] {
+        let endpoints: Vec<String> = self.servers.iter().map(Etcd::endpoint).collect();
+        let store = format!("store = \"etcd://{}\"", endpoints.join(","));
+        [store, "store_plaintext = true".to_owned(), format!("lease = {LEASE}")]
+    }
+
+    /// Writes a host's configuration anew, with more lines. It counts from the agent's next start.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn configure(&self, host: usize, more: &[&str]) -> Result<(), Error> {
+        let own = self.lines();
+        let all: Vec<&str> = own.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        self.hosts[host].configure(&all)
     }
 
     /// Declares the network that all share.
@@ -74,6 +87,7 @@ impl Shared {
             mode: like.mode,
             mtu: None,
             masquerade: true,
+            encapsulation: Encapsulation::Auto,
             explain: false,
         };
         let begin = Instant::now();

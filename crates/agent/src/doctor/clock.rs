@@ -26,7 +26,9 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             severity: Severity::Note,
             kind: "clock-unkept",
             what: "nobody keeps this host's clock right (the kernel calls it unsynchronised)".to_owned(),
-            why: "clocks drift apart by a second in some days; the hosts of a cluster should agree on the time".to_owned(),
+            why:
+                "clocks drift apart by a second in some days; the hosts of a cluster should agree on the time"
+                    .to_owned(),
             fix: vec!["apt-get install chrony   # or, with systemd: timedatectl set-ntp true".to_owned()],
         });
     }

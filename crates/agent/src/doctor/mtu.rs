@@ -49,17 +49,21 @@ fn too_large(tunnel: &IfName, mtu: u32, around: u32, uplink: &IfName, carries: u
             "{tunnel} takes packets of {mtu} bytes, with {around} around them {} on {uplink}, which carries {carries}",
             mtu + around
         ),
-        why: "large packets to other hosts are lost without a word, small ones arrive: connections hang".to_owned(),
+        why: "large packets to other hosts are lost without a word, small ones arrive: connections hang"
+            .to_owned(),
         fix: vec![
             format!("ip link set {uplink} mtu {}   # if the underlay carries that", mtu + around),
-            format!("ip link set {tunnel} mtu {}   # otherwise; the agent does this by itself while it runs", carries.saturating_sub(around)),
+            format!(
+                "ip link set {tunnel} mtu {}   # otherwise; the agent does this by itself while it runs",
+                carries.saturating_sub(around)
+            ),
         ],
     }
 }
 
 /// Bytes that VXLAN puts around a packet: IP 20 or 40, UDP 8, VXLAN 8, Ethernet 14 (RFC 7348).
 fn overhead(kind: &Kind) -> u32 {
-    if matches!(kind, Kind::Tunnel { ipv4: false, .. }) { 70 } else { 50 }
+    if matches!(kind, Kind::Tunnel { local, .. } if local.is_ipv6()) { 70 } else { 50 }
 }
 
 #[cfg(test)]
@@ -70,7 +74,8 @@ mod tests {
     fn judged(uplink: u32, tunnel: u32, ipv4: bool, declared: Option<u32>) -> Vec<(&'static str, String)> {
         let mut host = facts(&["10.119.0.0/16", "fd00:119::/48"]);
         let name: IfName = "weft4_7".parse().unwrap();
-        let kind = Kind::Tunnel { vni: 7, ipv4 };
+        let local = if ipv4 { "192.0.2.11" } else { "2001:db8::11" };
+        let kind = Kind::Tunnel { vni: 7, local: local.parse().unwrap() };
         host.tunnels = vec![(name.clone(), kind)];
         host.mtus = [("eth0".parse().unwrap(), uplink), (name, tunnel)].into();
         host.networks[0].network.vni = weft_model::Vni::try_from(7).ok();

@@ -89,7 +89,8 @@ mod tests {
             (PeerFault::Checksums, "vxlan", "checksum-offload", "ethtool -K weft4_7 tx off"),
             (PeerFault::Nowhere, "nowhere", "peer-nowhere", "weft explain host host2"),
         ] {
-            let sick = PeerStatus { fault: Some(fault), problem: Some("x".into()), ..peer("host2", 12, path) };
+            let sick =
+                PeerStatus { fault: Some(fault), problem: Some("x".into()), ..peer("host2", 12, path) };
             let host = Facts { peers: vec![peer("host3", 13, path), sick], ..facts(&["10.0.0.0/8"]) };
             let found = findings(&host);
             assert_eq!(found.len(), 1, "{found:?}");

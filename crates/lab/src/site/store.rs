@@ -42,11 +42,17 @@ impl Site {
         let home = self.folder.join("etcd");
         fs::create_dir_all(&home).map_err(|source| Error::File { path: home.clone(), source })?;
         let data = format!("--data-dir={}", home.join("data").display());
-        let (clients, peers) = (format!("http://{OUTSIDE4}:{PORT}"), format!("http://{OUTSIDE4}:{}", PORT + 1));
+        let (clients, peers) =
+            (format!("http://{OUTSIDE4}:{PORT}"), format!("http://{OUTSIDE4}:{}", PORT + 1));
         let router = Netns::open(&self.namespace("router"))?;
         let mut command = router.command(etcd::PROGRAM);
         command.arg("--name=lab").arg(&data);
-        for (option, url) in [("listen-client", &clients), ("advertise-client", &clients), ("listen-peer", &peers), ("initial-advertise-peer", &peers)] {
+        for (option, url) in [
+            ("listen-client", &clients),
+            ("advertise-client", &clients),
+            ("listen-peer", &peers),
+            ("initial-advertise-peer", &peers),
+        ] {
             command.arg(format!("--{option}-urls={url}"));
         }
         command.arg(format!("--initial-cluster=lab={peers}"));
@@ -72,6 +78,7 @@ impl Site {
             mode: Mode::Routed,
             mtu: None,
             masquerade: true,
+            encapsulation: Encapsulation::Auto,
             explain: false,
         };
         let first = &self.record.members[0];
@@ -96,8 +103,11 @@ impl Site {
                 let Ok(Reply::Status(status)) = ask(&socket, &Request::Status) else { return Ok(false) };
                 let network = status.networks.iter().find(|n| n.network.name.as_str() == "default");
                 let gives = network.is_some_and(|n| n.pools.iter().all(|p| p.usable > 0));
-                let knows = |other: &&Member| status.peers.iter().any(|p| p.node.as_str() == other.name && !p.reaches.is_empty());
-                let in_sync = self.record.store == Store::File || status.store.as_ref().is_some_and(|s| s.in_sync);
+                let knows = |other: &&Member| {
+                    status.peers.iter().any(|p| p.node.as_str() == other.name && !p.reaches.is_empty())
+                };
+                let in_sync =
+                    self.record.store == Store::File || status.store.as_ref().is_some_and(|s| s.in_sync);
                 Ok(in_sync && gives && running.iter().filter(|other| other.name != member.name).all(knows))
             })?;
         }
@@ -134,7 +144,11 @@ impl Site {
 }
 
 /// Waits until `there` says so; `who` and its log are named if it does not.
-pub(super) fn await_it(who: &str, log: &Path, mut there: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
+pub(super) fn await_it(
+    who: &str,
+    log: &Path,
+    mut there: impl FnMut() -> Result<bool, Error>,
+) -> Result<(), Error> {
     let begin = Instant::now();
     while !there()? {
         if begin.elapsed() > PATIENCE {

@@ -8,7 +8,6 @@ pub(crate) mod pull;
 mod remove;
 mod save;
 
-
 use weft_agent::Config;
 use weft_runtime::image::{Image, Policy, Reference, Store, StoreError};
 

@@ -64,12 +64,12 @@ fn remove(session: &Session, name: &NodeName, config: &std::path::Path) -> anyho
 fn end_share(name: &NodeName, config: &std::path::Path) -> anyhow::Result<bool> {
     let config = agent::load(config)?;
     // One that runs elsewhere is its owner's.
-    let Some(file) = settings::find(&config).filter(|_| config.store.is_none()) else { return Ok(false) };
-    let settings = settings::read(&file).map_err(super::init::failure)?;
-    let store = Etcd::new(&settings.store, &settings.credentials).map_err(super::init::failure)?;
-    let members = store.members().map_err(super::init::failure)?;
+    let Some(file) = settings::find(&config).filter(|f| f.is_managed(&config)) else { return Ok(false) };
+    let settings = settings::read(&file).map_err(crate::member::failure)?;
+    let store = Etcd::new(&settings.store, &settings.credentials).map_err(crate::member::failure)?;
+    let members = store.members().map_err(crate::member::failure)?;
     let Some(member) = members.iter().find(|m| m.name == name.as_str()) else { return Ok(false) };
-    store.remove_member(member.id).map_err(super::init::failure)?;
+    store.remove_member(member.id).map_err(crate::member::failure)?;
     Ok(true)
 }
 

@@ -72,8 +72,9 @@ pub(super) fn packets(facts: &Facts) -> Vec<Packet> {
 fn tunnelled(facts: &Facts, uplink: &IfName) -> Vec<Packet> {
     let behind = facts.peers.iter().filter(|p| p.reaches.iter().any(|r| r.path == "vxlan"));
     // Two hosts take IPv4 if both have it.
-    let outer: Vec<IpAddr> =
-        behind.filter_map(|p| p.addresses.iter().find(|a| a.is_ipv4()).or(p.addresses.first()).copied()).collect();
+    let outer: Vec<IpAddr> = behind
+        .filter_map(|p| p.addresses.iter().find(|a| a.is_ipv4()).or(p.addresses.first()).copied())
+        .collect();
     let first = |v4: bool| outer.iter().find(|a| a.is_ipv4() == v4).copied();
     let packet = |from: IpAddr| Packet {
         what: format!("what other hosts send here in VXLAN (UDP port 4789), such as {from}"),
