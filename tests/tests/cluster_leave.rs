@@ -114,10 +114,13 @@ fn an_etcd_that_runs_already_is_joined_by_tokens() -> Result<()> {
     let mut etcd = Etcd::new(fleet.underlay.netns(), ("host3", &host, 2379), "", &options)?;
     etcd.start()?;
     let (key, asked) = request("weft")?;
-    for (name, text) in [("ca.pem", &theirs.pair().cert), ("weft.pem", &theirs.client(&asked, "weft")?), ("weft.key", &key)] {
+    for (name, text) in
+        [("ca.pem", &theirs.pair().cert), ("weft.pem", &theirs.client(&asked, "weft")?), ("weft.key", &key)]
+    {
         fleet.hosts[0].sandbox().write(&format!("/run/{name}"), text)?;
     }
-    let init = format!("init --store etcd://{host}:2379 --ca /run/ca.pem --cert /run/weft.pem --key /run/weft.key");
+    let init =
+        format!("init --store etcd://{host}:2379 --ca /run/ca.pem --cert /run/weft.pem --key /run/weft.key");
     let line = fleet.invitation(0, &init)?;
     fleet.weft(1, &line)?;
     let refused = fleet.weft(2, &format!("{line} --member")).unwrap_err().to_string();
@@ -142,7 +145,9 @@ fn an_etcd_that_runs_already_is_joined_by_tokens() -> Result<()> {
     ensure!(!nodes.contains("host3"), "{nodes}");
     let rotate = fleet.weft(0, "init --rotate").unwrap_err().to_string();
     ensure!(rotate.contains("its owner's"), "{rotate}");
-    wait::until("a network after all that", SOON, || fleet.weft(1, "network create app --subnet 10.200.0.0/16"))
-        .context("the store works on")?;
+    wait::until("a network after all that", SOON, || {
+        fleet.weft(1, "network create app --subnet 10.200.0.0/16")
+    })
+    .context("the store works on")?;
     Ok(())
 }

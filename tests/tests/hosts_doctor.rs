@@ -35,10 +35,10 @@ fn sh(cluster: &Cluster, host: usize, script: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn what_is_wrong_between_hosts_is_named_with_its_remedy() -> Result<()> {
-    let mut cluster =
-        Cluster::new(program()?, 1500, vec![shared_network(1, Mode::Routed, Encapsulation::Vxlan)?])?;
+/// Two hosts on one segment that speak in VXLAN, are sound, and have heard of each other.
+fn sound() -> Result<Cluster> {
+    let network = shared_network(1, Mode::Routed, Encapsulation::Vxlan)?;
+    let mut cluster = Cluster::new(program()?, 1500, vec![network])?;
     cluster.join(&[0, 0])?;
     wait::until("the hosts to hear of each other", wait::LONG, || {
         let status = cluster.hosts[0].status()?;
@@ -52,29 +52,33 @@ fn what_is_wrong_between_hosts_is_named_with_its_remedy() -> Result<()> {
         ["peer-", "mtu-", "checksum", "clock-differs", "firewall-"].iter().any(|p| k.contains(p))
     };
     ensure!(!kinds.iter().any(about_hosts), "findings on sound hosts: {kinds:?}");
+    Ok(cluster)
+}
 
-    // A firewall here shuts the port: known at once, by its rules.
+#[test]
+fn a_firewall_that_shuts_the_port_of_tunnels() -> Result<()> {
+    let cluster = sound()?;
     let table = "table inet fw { chain in { type filter hook input priority 0; udp dport 4789 drop; }; }";
     sh(&cluster, 0, &format!("nft '{table}'"))?;
+    // Known at once, by its rules.
     let found = find(&cluster, "firewall-drop")?;
     ensure!(found["what"].to_string().contains("VXLAN"), "{found:#}");
     // And after some rounds by what does not arrive.
     wait::until("the silence to be a finding", PROBED, || find(&cluster, "peer-silent"))?;
     let fix = found["fix"][0].as_str().context("no fix")?;
-    let fix = fix.replacen("nft ", "nft '", 1) + "'";
-    sh(&cluster, 0, &fix)?;
+    sh(&cluster, 0, &(fix.replacen("nft ", "nft '", 1) + "'"))?;
     wait::until("what it said to mend it", PROBED, || {
         let all = findings(&cluster)?;
         ensure!(!all.iter().any(|f| f["kind"] == "peer-silent" || f["kind"] == "firewall-drop"), "{all:#?}");
         Ok(())
-    })?;
+    })
+}
 
-    // Something on the way carries less than the uplinks say.
-    sh(
-        &cluster,
-        1,
-        "nft 'table inet fw { chain in { type filter hook input priority 0; udp dport 4789 meta length > 1400 drop; }; }'",
-    )?;
+#[test]
+fn an_underlay_that_carries_less_than_it_says() -> Result<()> {
+    let mut cluster = sound()?;
+    let less = "chain in { type filter hook input priority 0; udp dport 4789 meta length > 1400 drop; }";
+    sh(&cluster, 1, &format!("nft 'table inet fw {{ {less}; }}'"))?;
     let found = wait::until("large packets to be missed", PROBED, || find(&cluster, "peer-mtu"))?;
     ensure!(found["why"].to_string().contains("1450 bytes and 50 for the tunnel are 1500"), "{found:#}");
     // As it says: the uplinks are told what is carried.

@@ -44,7 +44,8 @@ fn networks_that_overlap_what_is_there() -> Result<()> {
     let mut cluster = Cluster::new(program()?, 1500, vec![sound])?;
     cluster.join(&[0, 1])?;
     let talk = |cluster: &Cluster| -> Result<[Workload; 2]> {
-        let one = |host: usize| Workload::attach(Namespace::new()?, &cluster.hosts[host], &cluster.network(1)?);
+        let one =
+            |host: usize| Workload::attach(Namespace::new()?, &cluster.hosts[host], &cluster.network(1)?);
         Ok([one(0)?, one(1)?])
     };
     let talkers = talk(&cluster)?;
@@ -77,7 +78,8 @@ fn networks_that_overlap_what_is_there() -> Result<()> {
 fn a_host_with_two_addresses() -> Result<()> {
     let mut shared = Shared::new(program()?, 1)?;
     shared.join(&[0, 0])?;
-    let talkers = [0, 1].map(|host| Workload::attach(Namespace::new()?, &shared.hosts[host], &shared.network()?));
+    let talkers =
+        [0, 1].map(|host| Workload::attach(Namespace::new()?, &shared.hosts[host], &shared.network()?));
     let [one, two] = talkers;
     let (one, two) = (one?, two?);
     Links::of(shared.hosts[1].netns())?.add_address("eth0", "192.0.2.99/24".parse()?)?;
@@ -90,7 +92,10 @@ fn a_host_with_two_addresses() -> Result<()> {
         ensure!(peers[0].addresses.contains(&"192.0.2.99".parse()?), "{peers:?}");
         Ok(())
     })?;
-    ensure!(!shared.hosts[1].status()?.health.iter().any(|h| h.contains("several addresses")), "still in doubt");
+    ensure!(
+        !shared.hosts[1].status()?.health.iter().any(|h| h.contains("several addresses")),
+        "still in doubt"
+    );
     ping(one.namespace.netns(), two.address(V4)?, 56, SOON)?;
     // One that no interface has.
     shared.configure(1, &["underlay = [\"192.0.2.77\"]"])?;
@@ -111,7 +116,10 @@ fn two_hosts_of_one_name() -> Result<()> {
     twin.configure(&shared.lines().each_ref().map(String::as_str))?;
     twin.start_agent()?;
     says(&twin, &["another host (", "192.0.2.11", "runs under the name"])?;
-    ensure!(twin.status()?.networks.iter().all(|n| n.pools.iter().all(|p| p.usable == 0)), "it has addresses");
+    ensure!(
+        twin.status()?.networks.iter().all(|n| n.pools.iter().all(|p| p.usable == 0)),
+        "it has addresses"
+    );
     // Longer than a lease: the first keeps its own.
     std::thread::sleep(Duration::from_secs(LEASE + 1));
     ping(two.namespace.netns(), one.address(V4)?, 56, SOON)?;
@@ -169,7 +177,8 @@ fn certificates_that_do_not_fit() -> Result<()> {
         encapsulation: Encapsulation::Auto,
         explain: false,
     };
-    let refused = host.request(&Request::NetworkCreate(spec)).err().context("a network of the cluster was made")?;
+    let refused =
+        host.request(&Request::NetworkCreate(spec)).err().context("a network of the cluster was made")?;
     ensure!(refused.to_string().contains("store"), "{refused}");
     Ok(())
 }
@@ -187,8 +196,19 @@ fn keys_that_make_no_sense() -> Result<()> {
     let store = shared.servers[0].netns().run(|| cluster::Etcd::new(&address, &credentials))??;
     let host2 = shared.hosts[1].name().to_owned();
     let network = shared.network()?.to_string();
-    let foreign = ["nodes/Ü", "nodes/ghost", "blocks/net1/nonsense", "blocks/net1/10.101.77.0-24", "networks/bad", "no/such/kind"];
-    let owned = [format!("nodes/{host2}"), format!("networks/{network}"), format!("workloads/{host2}/net1/ghost/eth0")];
+    let foreign = [
+        "nodes/Ü",
+        "nodes/ghost",
+        "blocks/net1/nonsense",
+        "blocks/net1/10.101.77.0-24",
+        "networks/bad",
+        "no/such/kind",
+    ];
+    let owned = [
+        format!("nodes/{host2}"),
+        format!("networks/{network}"),
+        format!("workloads/{host2}/net1/ghost/eth0"),
+    ];
     for key in foreign.iter().map(|k| (*k).to_owned()).chain(owned.iter().cloned()) {
         let put = Op::Put { key, value: b"{\"no\":".to_vec(), lease: None };
         store.commit(&Transaction { conditions: Vec::new(), changes: vec![put] })?;

@@ -157,7 +157,12 @@ pub(crate) fn reach(program: &Path, table: &mut Table) -> Result<()> {
     watchers.into_iter().for_each(|w| drop(w.join()));
     times.sort_unstable();
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    table.row("a new host known to 99 others, p50 (one real agent and its kernel, 98 watchers of a real etcd)", ms(times[times.len() / 2]), "ms", None);
+    table.row(
+        "a new host known to 99 others, p50 (one real agent and its kernel, 98 watchers of a real etcd)",
+        ms(times[times.len() / 2]),
+        "ms",
+        None,
+    );
     table.row("the same, the slowest of 20", ms(times[times.len() - 1]), "ms", Some(1_000.0));
     Ok(())
 }
@@ -192,7 +197,17 @@ pub(crate) fn churn(program: &Path, table: &mut Table) -> Result<()> {
     ground.routed(&mut links, number, changes % 2 == 0)?;
     let share = (used(pid)? - before) / begin.elapsed().as_secs_f64();
     let rate = f64::from(changes) / begin.elapsed().as_secs_f64();
-    table.row("an agent among 1,000 hosts of which none changes: share of a processor", still * 100.0, "%", None);
-    table.row(&format!("the same while {rate:.1} of them a second go or come back"), share * 100.0, "%", Some(10.0));
+    table.row(
+        "an agent among 1,000 hosts of which none changes: share of a processor",
+        still * 100.0,
+        "%",
+        None,
+    );
+    table.row(
+        &format!("the same while {rate:.1} of them a second go or come back"),
+        share * 100.0,
+        "%",
+        Some(10.0),
+    );
     Ok(())
 }

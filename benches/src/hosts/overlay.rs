@@ -79,7 +79,9 @@ pub(crate) fn run(program: &Path) -> Result<()> {
     println!(
         "\n{ROUNDS} alternating rounds, medians, both ends on one CPU. `× equal` is the median of the rounds' ratios to the hand-made path of the"
     );
-    println!("same kind whose containers reach the outside, too: connections are tracked and masqueraded, as weft's are.");
+    println!(
+        "same kind whose containers reach the outside, too: connections are tracked and masqueraded, as weft's are."
+    );
     println!("weft also refuses forged sources, strangers' tunnels and other networks; nobody does by hand.");
     Ok(())
 }

@@ -85,6 +85,8 @@ pub(crate) struct Engine {
     heard: BTreeMap<NodeName, Sample>,
     /// What of the cluster's records cannot be used, for the same.
     strange: Vec<String>,
+    /// When this host was last looked at for the cluster's sake, and what of the cluster that was for.
+    followed: Option<cluster::Followed>,
     /// Where the cluster as it was last heard of is kept.
     cluster_record: std::path::PathBuf,
     /// What is to be written there.

@@ -82,6 +82,7 @@ impl Engine {
             strange: Vec::new(),
             cluster_record: config.state_dir.join("cluster.json"),
             unwritten_cluster: None,
+            followed: None,
             store_state: None,
             store_problems: Vec::new(),
             own_problem: None,

@@ -205,7 +205,8 @@ fn from_host() -> Vec<Rule> {
     let wide = SENDERS.iter().map(|(_, wide, outer4, inner4)| {
         passes(*outer4, *inner4, Operand::from(inner[of(*inner4)]), SetRef::interval(wide))
     });
-    let reason = "encapsulated packet of a stranger, or with a source that is not that host's in that network";
+    let reason =
+        "encapsulated packet of a stranger, or with a source that is not that host's in that network";
     usual.chain(wide).chain([refuse([], Expr::drop(), reason)]).collect()
 }
 
@@ -267,8 +268,11 @@ pub fn peer(peer: &PeerPlan, tables: &mut Tables) {
                     let sets = SENDERS.iter().find(|(_, _, outer, inner)| (*outer, *inner) == families);
                     let Some((set, wide, ..)) = sets else { continue };
                     let head = [Item::One(Value::ip(*remote)), Item::One(number(*vni))];
-                    let (set, inner) =
-                        if usual { (set, Item::One(Value::ip(block.network()))) } else { (wide, Item::net(*block)) };
+                    let (set, inner) = if usual {
+                        (set, Item::One(Value::ip(block.network())))
+                    } else {
+                        (wide, Item::net(*block))
+                    };
                     add(set, head.into_iter().chain([inner]).collect());
                 }
                 Path::Direct { .. } | Path::Router => {
