@@ -29,6 +29,7 @@ pub(super) struct Followed {
 impl Engine {
     /// Takes over what all hosts share. Returns whether the kernel agrees with it now.
     pub(crate) fn cluster(&mut self, cluster: Cluster) -> bool {
+        let first = std::mem::take(&mut self.unheard);
         if !self.is_followed(&cluster) && self.follow(&cluster) {
             tracing::info!(
                 hosts = cluster.nodes.len(),
@@ -42,12 +43,12 @@ impl Engine {
             return self.sync();
         }
         let changed = self.changed_peers(&cluster.nodes);
-        if changed.is_empty() {
-            return self.health.is_empty();
+        if !changed.is_empty() {
+            let well = self.change_peers(&cluster.nodes, &changed);
+            self.unwritten_cluster = Some(cluster);
+            return if first { self.sync() } else { well };
         }
-        let well = self.change_peers(&cluster.nodes, &changed);
-        self.unwritten_cluster = Some(cluster);
-        well
+        if first { self.sync() } else { self.health.is_empty() }
     }
 
     /// At start: the cluster as the last agent heard of it, so that nothing of it is taken away before

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use weft_agent::{Config, settings};
@@ -19,6 +20,9 @@ use crate::member::files::Files;
 use crate::member::service;
 use crate::output::entry;
 use crate::place;
+
+/// How long members may take to settle after one of them came.
+const SETTLED: Duration = Duration::from_secs(20);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -53,7 +57,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         Err(error) => return Err(error),
     };
     if let Some((store, id)) = &share {
-        match store.remove_member(*id).map_err(failure) {
+        match end(store, *id) {
             Err(error) if !args.force => return Err(error),
             _ => {}
         }
@@ -85,6 +89,19 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
             format!("Host {name} has left and stands alone.{share}{rest}\n")
         },
     )
+}
+
+/// Takes a member out. etcd refuses within some seconds of another member's coming.
+fn end(store: &Etcd, id: u64) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match store.remove_member(id) {
+            Err(error) if error.to_string().contains("unhealthy") && begun.elapsed() < SETTLED => {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            ended => return ended.map_err(failure),
+        }
+    }
 }
 
 /// This host among the members of an etcd that weft runs, if it is one of several. Fails if others need the only one.

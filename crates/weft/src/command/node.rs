@@ -46,11 +46,17 @@ fn list(session: &Session) -> anyhow::Result<()> {
 }
 
 fn remove(session: &Session, name: &NodeName, config: &std::path::Path) -> anyhow::Result<()> {
-    match session.ask(&Request::NodeRemove { name: name.clone() })? {
-        Reply::Done { .. } => {}
-        reply => return Err(unexpected(&reply)),
-    }
-    let ended = end_share(name, config)?;
+    let removed = match session.ask(&Request::NodeRemove { name: name.clone() }) {
+        Ok(Reply::Done { .. }) => Ok(()),
+        Ok(reply) => return Err(unexpected(&reply)),
+        Err(error) => Err(error),
+    };
+    // A share of the store can be all that is left of a host.
+    let ended = match removed {
+        Ok(()) => end_share(name, config)?,
+        Err(error) if is_known(session, name)? || !end_share(name, config)? => return Err(error),
+        Err(_) => true,
+    };
     session.output.show(
         || entry("removed", name),
         || {
@@ -58,6 +64,13 @@ fn remove(session: &Session, name: &NodeName, config: &std::path::Path) -> anyho
             format!("removed {name}{share}\n")
         },
     )
+}
+
+fn is_known(session: &Session, name: &NodeName) -> anyhow::Result<bool> {
+    match session.ask(&Request::NodeList)? {
+        Reply::Nodes(nodes) => Ok(nodes.iter().any(|node| node.name == *name)),
+        reply => Err(unexpected(&reply)),
+    }
 }
 
 /// Takes a host out of the members of an etcd that weft runs. Returns whether it was one.
