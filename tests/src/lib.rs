@@ -48,6 +48,7 @@ pub mod reference;
 pub mod registry;
 pub mod sandbox;
 pub mod scene;
+pub mod services;
 pub mod snapshot;
 pub mod streams;
 pub mod suite;
