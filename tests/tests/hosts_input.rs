@@ -165,7 +165,6 @@ fn certificates_that_do_not_fit() -> Result<()> {
     };
     with(&others, &ours, "stranger")?;
     with(&ours, &others, "fooled")?;
-    drop(with);
     says(&host, &["store_ca"])?;
     // A network of its own works without the store.
     let spec = weft_model::api::NetworkSpec {
