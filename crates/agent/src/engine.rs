@@ -34,7 +34,7 @@ use weft_model::api::{Error, ErrorKind, StoreState};
 use weft_model::{AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, Workload, World};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
-use weft_plan::policy::Numbering;
+use weft_plan::policy::{Numbering, Standing, Touched};
 use weft_store::Embedded;
 
 use crate::fault;
@@ -56,6 +56,10 @@ pub(crate) struct Engine {
     host_ends: BTreeMap<IfName, AttachmentId>,
     /// Which attachments a namespace has, by its inode.
     inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
+    /// Policy as it stands, by which the plan follows what is touched.
+    standing: Standing,
+    /// What of the world has changed since.
+    touched: Touched,
     /// Which number policy's marks have for which class of peers.
     numbering: Numbering,
     /// The last packets that policy denied.
@@ -127,6 +131,7 @@ impl Engine {
             let planned = weft_plan::attach::plan(&workload, network);
             self.plan.workloads.insert(workload.id.clone(), planned);
         }
+        self.touched.workload(workload.id.clone());
         self.host_ends.insert(workload.host_end.clone(), workload.id.clone());
         self.inside.entry(workload.netns.inode).or_default().insert(workload.id.clone());
         self.world.workloads.insert(workload.id.clone(), workload);
@@ -140,6 +145,7 @@ impl Engine {
 
     fn remove(&mut self, id: &AttachmentId) -> Option<Workload> {
         let workload = self.world.workloads.remove(id)?;
+        self.touched.workload(id.clone());
         self.plan.workloads.remove(id);
         self.host_ends.remove(&workload.host_end);
         if let Entry::Occupied(mut namespace) = self.inside.entry(workload.netns.inode) {
@@ -177,11 +183,13 @@ impl Engine {
         self.kernel.apply(&[Change::ForgetFlows(of)]).pop().and_then(Result::err)
     }
 
-    /// Computes the plan anew, after a change of more than one workload.
+    /// Computes the plan anew, after a change of more than one workload. Policy follows by itself.
     fn replan(&mut self) {
-        self.plan = weft_plan::plan(&self.world, &self.here);
+        let policy = std::mem::take(&mut self.plan.policy);
+        self.plan = weft_plan::lay_out(&self.world, &self.here);
+        self.plan.policy = policy;
         self.claims = weft_plan::peer::Claims::of(self.plan.peers.values());
-        self.numbering.assign(&mut self.plan.policy);
+        self.follow_policy();
     }
 
     fn addresses(&mut self, network: &NetworkName) -> Result<&mut Addresses, Error> {

@@ -58,7 +58,7 @@ impl Engine {
         let policy = self.replan_policy();
         if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
             self.remove(&wish.id);
-            self.replan_policy();
+            self.follow_policy();
             self.give_back(&wish.id);
             return Err(error.into());
         }

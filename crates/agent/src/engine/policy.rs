@@ -6,23 +6,26 @@ use weft_kernel::conntrack::{self, Filter, Flow};
 use weft_kernel::nflog::Logged;
 use weft_kernel::nft::Diff;
 use weft_model::api::{Denial, Error, ErrorKind, Judge};
-use weft_plan::policy::compile::compile;
 use weft_plan::policy::explain;
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::resolve::Policies;
 use weft_plan::policy::verdict::judge;
-use weft_plan::policy::{Packet, Tables};
+use weft_plan::policy::{Difference, Packet, Tables};
 
 use super::Engine;
 use crate::{chain, flows};
 
 impl Engine {
-    /// Computes policy anew from the world; returns the steps from what was in force to what shall be.
+    /// Has the plan follow what was touched of the world; says in what its policy differs.
+    pub(super) fn follow_policy(&mut self) -> Difference {
+        let touched = std::mem::take(&mut self.touched);
+        self.standing.follow(&self.world, touched, &mut self.plan.policy, &mut self.numbering)
+    }
+
+    /// The same; returns the steps from what was in force to what shall be.
     pub(super) fn replan_policy(&mut self) -> Diff {
-        let mut after = compile(&self.world);
-        self.numbering.assign(&mut after);
-        let before = std::mem::replace(&mut self.plan.policy, after);
-        weft_dataplane::nft::policy::change(&before, &self.plan.policy)
+        let difference = self.follow_policy();
+        weft_dataplane::nft::policy::change(&difference, &self.plan.policy)
     }
 
     /// Brings policy in line with the world; whether the kernel took all of it. Where it did not, a repair is under way.
@@ -84,15 +87,16 @@ impl Engine {
 
     /// Gives names to packets that rules have logged, and keeps them.
     pub(crate) fn denied(&mut self, logged: &[Logged]) {
-        let members = Members::of(&self.world);
-        let policies = Policies::of(&self.world);
+        let ends = logged.iter().flat_map(|packet| [packet.source, packet.destination]).collect();
+        let members = Members::at(&self.world, &ends);
+        let policies = Policies::for_members(&self.world, &members);
         for packet in logged {
             let Some((audit, direction, host_end)) = flows::prefix(&packet.prefix) else { continue };
             let mut subjects = self.plan.policy.subjects.values();
             let Some(subject) = subjects.find(|s| s.host_end.as_str() == host_end) else { continue };
             let verdict = judge(&policies, &members, &flows::packet(packet));
-            let by = subject.judged(direction).map(|j| j.by.clone()).unwrap_or_default();
-            let by = flows::cause(&verdict, direction, audit, &by);
+            let by = subject.judged(direction).map(|j| &*j.by).unwrap_or_default();
+            let by = flows::cause(&verdict, direction, audit, by);
             let names = [packet.source, packet.destination]
                 .map(|address| members.end(address).workload.map(|w| w.name.clone()));
             let workload = (audit, direction, subject.name.clone());

@@ -62,6 +62,8 @@ impl Engine {
             host_ends: BTreeMap::new(),
             inside: BTreeMap::new(),
             denials: crate::flows::Denials::default(),
+            standing: weft_plan::policy::Standing::default(),
+            touched: weft_plan::policy::Touched::default(),
             numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
                 &found.state.tables,
             )),
@@ -119,7 +121,7 @@ impl Engine {
         engine.adopt_networks(&loaded, &found.state);
         engine.recall_cluster();
         engine.adopt_workloads(loaded, &found.state);
-        engine.replan_policy();
+        engine.follow_policy();
         engine.early = Some(found);
         Ok(engine)
     }

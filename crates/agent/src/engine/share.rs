@@ -68,25 +68,36 @@ impl Engine {
     /// Takes over what workloads of other hosts are now.
     pub(crate) fn adopt_remote(&mut self, changes: Vec<Elsewhere>) {
         for (name, now) in changes {
-            match now {
-                Some(remote) => drop(self.world.remote.insert(name, remote)),
-                None => drop(self.world.remote.remove(&name)),
-            }
+            let was = match now {
+                Some(remote) => self.world.remote.insert(name.clone(), remote),
+                None => self.world.remote.remove(&name),
+            };
+            self.touched.remote(name, was);
         }
         self.judge_anew();
     }
 
     /// Takes over all workloads of other hosts.
     pub(crate) fn replace_remote(&mut self, all: BTreeMap<RemoteName, Remote>) {
-        if self.world.remote != all {
-            self.world.remote = all;
-            self.judge_anew();
+        let former = std::mem::replace(&mut self.world.remote, all);
+        let gone = former.keys().filter(|name| !self.world.remote.contains_key(*name));
+        let there = self.world.remote.iter().filter(|(name, now)| former.get(*name) != Some(*now));
+        let names: Vec<RemoteName> = gone.chain(there.map(|(name, _)| name)).cloned().collect();
+        if names.is_empty() {
+            return;
         }
+        for name in names {
+            let was = former.get(&name).cloned();
+            self.touched.remote(name, was);
+        }
+        self.judge_anew();
     }
 
     /// Only what people declared looks at workloads of other hosts.
     fn judge_anew(&mut self) {
         if self.world.declared == weft_model::Declared::default() {
+            // Whoever declares the first policy looks at all of them.
+            self.touched = weft_plan::policy::Touched::default();
             return;
         }
         if !self.enforce("peers") {

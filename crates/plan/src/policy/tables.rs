@@ -48,9 +48,8 @@ impl<'a> Tables<'a> {
 
     fn class(&self, address: IpAddr) -> Class {
         let of_block = || {
-            let index = self.plan.blocks.partition_point(|(first, ..)| *first <= address).checked_sub(1)?;
-            let (_, last, class) = self.plan.blocks.get(index)?;
-            (address <= *last && last.is_ipv4() == address.is_ipv4()).then_some(*class)
+            let (_, (last, class)) = self.plan.blocks.range(..=address).next_back()?;
+            (address <= *last).then_some(*class)
         };
         self.plan.peers.get(&address).copied().or_else(of_block).unwrap_or(Class::REST)
     }

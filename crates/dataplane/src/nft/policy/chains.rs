@@ -3,20 +3,16 @@
 use std::collections::BTreeSet;
 
 use weft_kernel::nft::{
-    Base, Chain, Compare, Declaration, Expr, Field, Hook, Kind, Mark, Operand, PayloadBase, Raw, Right, Rule,
-    SetRef, Table, Type, Unit, Value,
+    Chain, Compare, Declaration, Expr, Field, Mark, Operand, PayloadBase, Raw, Right, Rule, SetRef, Table,
+    Type, Unit, Value,
 };
 use weft_kernel::ours::POLICY_MARK;
 use weft_model::policy::{Direction, Protocol};
-use weft_plan::policy::{Class, Subject};
+use weft_plan::policy::{Class, Frame, Subject};
 
-use super::elements::Lengths;
+use super::super::inet::POLICY;
 use super::{LOG_GROUP, mark};
 
-/// Before weft's own filter, which accepts.
-const BEFORE_FILTER: i32 = -5;
-/// `ct state established,related`.
-const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 /// Neighbour solicitation and advertisement (RFC 4861): they never leave the segment, and nothing works without them.
 const NEIGHBOURS: [u32; 2] = [135, 136];
 /// The flags of TCP, and SYN among them (RFC 9293, section 3.1).
@@ -133,7 +129,7 @@ pub(super) fn denial_chain(judge: Judge, subject: &Subject) -> String {
     format!("{audit}denied_{}_{}", judge.direction.as_str(), subject.host_end)
 }
 
-pub(super) fn declare(table: &mut Table, lengths: &Lengths) {
+pub(super) fn declare(table: &mut Table, frame: &Frame) {
     let mut set = |name: String, declaration: Declaration| {
         table.sets.insert(name, declaration.empty());
     };
@@ -141,7 +137,7 @@ pub(super) fn declare(table: &mut Table, lengths: &Lengths) {
         set(class_map(ip, false), Declaration::verdicts(&[ip.kind()]));
         set(class_map(ip, true), Declaration::verdicts(&[ip.kind()]).intervals());
     }
-    for judge in Judge::all().filter(|j| !j.audit || lengths.audit) {
+    for judge in Judge::all().filter(|j| !j.audit || frame.audit) {
         let own = judge.ip.kind();
         set(judge.name("isolated"), Declaration::set(&[own]));
         set(judge.name("denied"), Declaration::verdicts(&[own]));
@@ -151,22 +147,26 @@ pub(super) fn declare(table: &mut Table, lengths: &Lengths) {
         set(judge.name("protocols"), Declaration::set(&[Type::Mark, own, Type::Protocol]));
         let ports = || Declaration::set(&[Type::Mark, own, Type::Protocol, Type::Port]);
         set(judge.name("ports"), ports());
-        for bits in &lengths.bits {
+        for bits in &frame.bits {
             set(span(judge, *bits), ports());
         }
     }
 }
 
+/// The chain of policy where nobody is judged.
+pub(super) fn idle(table: &mut Table) {
+    table.chains.insert(POLICY.to_owned(), Chain { base: None, rules: Vec::new() });
+}
+
 /// The rules that are the same for all workloads.
-pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
-    let mut chain = |name: String, base: Option<Base>, rules: Vec<Rule>| {
-        table.chains.insert(name, Chain { base, rules });
+pub(super) fn fixed(table: &mut Table, frame: &Frame) {
+    let mut chain = |name: String, rules: Vec<Rule>| {
+        table.chains.insert(name, Chain { base: None, rules });
     };
-    let judges: Vec<Judge> = Judge::all().filter(|j| !j.audit || lengths.audit).collect();
-    let mut first = vec![
-        Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::accept()]),
-        Rule::new([Expr::one_of(Field::Icmpv6Type, &NEIGHBOURS), Expr::accept()]),
-    ];
+    let judges: Vec<Judge> = Judge::all().filter(|j| !j.audit || frame.audit).collect();
+    // Who comes here begins something: what has begun does not.
+    let pass = Expr::Verdict(weft_kernel::nft::Verdict::Return);
+    let mut first = vec![Rule::new([Expr::one_of(Field::Icmpv6Type, &NEIGHBOURS), pass])];
     first.extend(judges.iter().filter(|j| !j.audit).map(|judge| {
         // The answer to what policy denies by now: judged as a connection of the other end's it would pass, and open the way again.
         let answer = Expr::lookup(&[judge.peer()], SetRef::hash(&judge.name("isolated")));
@@ -177,20 +177,20 @@ pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
         let judged = Expr::lookup(&[judge.own()], SetRef::hash(&judge.name("isolated")));
         Rule::new([judged, Expr::jump(&judge.name(""))])
     }));
-    chain("policy".to_owned(), Some(Base::new(Kind::Filter, Hook::Forward, BEFORE_FILTER)), first);
-    chain("passed".to_owned(), None, vec![Rule::new([unmark()])]);
+    chain(POLICY.to_owned(), first);
+    chain("passed".to_owned(), vec![Rule::new([unmark()])]);
     for ip in Ip::BOTH {
         for (end, field) in [("from", ip.source()), ("to", ip.destination())] {
             let rules = [
                 Rule::new([Expr::verdict_map(&[field], SetRef::hash(&class_map(ip, false)))]),
                 Rule::new([Expr::verdict_map(&[field], SetRef::interval(&class_map(ip, true)))]),
             ];
-            chain(format!("{end}_peer{}", ip.digit()), None, rules.to_vec());
+            chain(format!("{end}_peer{}", ip.digit()), rules.to_vec());
         }
     }
     for judge in judges {
-        chain(judge.name(""), None, judging(judge, &lengths.bits));
-        chain(judge.name("deny"), None, denying(judge));
+        chain(judge.name(""), judging(judge, &frame.bits));
+        chain(judge.name("deny"), denying(judge));
     }
 }
 

@@ -1,0 +1,152 @@
+//! Whom policies select, which tables that makes, and which peers those mention.
+
+use weft_model::policy::NamedPorts;
+use weft_model::{ObjectId, World};
+
+use super::kinds::means;
+use super::{MANY, Round, Standing};
+use crate::policy::matcher::Matcher;
+
+impl Standing {
+    /// Policies were declared, changed or forgotten.
+    pub(super) fn declare(&mut self, policies: &[ObjectId], world: &World, round: &mut Round) {
+        let followed: Vec<(u32, bool)> =
+            policies.iter().filter_map(|id| self.slots.follow(id, &world.declared)).collect();
+        for (id, there) in &followed {
+            round.rules.insert(*id);
+            if !there {
+                round.gone.push(*id);
+            }
+            let drafts = self.slots.get(*id).into_iter().flat_map(|slot| slot.drafts.iter().flatten());
+            round.redraft.extend(drafts);
+        }
+        if followed.len() > MANY {
+            round.selection.extend(self.locals.keys().cloned());
+            return;
+        }
+        for (id, local) in &self.locals {
+            let Some(kind) = self.kinds.get(local.kind) else { continue };
+            let selected = |(slot, there): &(u32, bool)| {
+                let now = || self.slots.get(*slot).is_some_and(|s| means(&s.subject, &kind.like));
+                local.selecting.binary_search(slot).is_ok() || (*there && now())
+            };
+            if followed.iter().any(selected) {
+                round.selection.insert(id.clone());
+            }
+        }
+    }
+
+    /// Gives workloads the drafts of the policies that select them now.
+    pub(super) fn select(&mut self, world: &World, round: &mut Round) {
+        let mut left = Vec::new();
+        for id in std::mem::take(&mut round.selection) {
+            let Some(local) = self.locals.get_mut(&id) else { continue };
+            let there = world.workloads.contains_key(&id);
+            let like = self.kinds.get(local.kind).map(|kind| &kind.like).filter(|_| there);
+            local.selecting = like.map(|like| self.slots.selecting(like)).unwrap_or_default();
+            for at in [0, 1] {
+                let speaks = |id: &u32| self.slots.get(*id).is_some_and(|slot| slot.speaks[at]);
+                let policies: Vec<u32> = local.selecting.iter().copied().filter(speaks).collect();
+                // Named ports of rules for what reaches it are its own.
+                let names = like.filter(|_| at == 0).map_or_else(NamedPorts::new, |like| like.ports.clone());
+                let joined = (!policies.is_empty()).then(|| {
+                    let (draft, fresh) = self.drafts.join((at, policies.clone(), names), &id);
+                    if fresh {
+                        round.redraft.insert(draft);
+                    }
+                    (draft, fresh)
+                });
+                if let Some((draft, true)) = joined {
+                    for slot in &policies {
+                        let Some(slot_drafts) = self.slots.get_mut(*slot).map(|s| &mut s.drafts[at]) else {
+                            continue;
+                        };
+                        if slot_drafts.is_empty() {
+                            round.rules.insert(*slot);
+                        }
+                        slot_drafts.insert(draft);
+                    }
+                }
+                let joined = joined.map(|(draft, _)| draft);
+                let former = std::mem::replace(&mut local.drafts[at], joined);
+                if former != joined {
+                    round.subjects.insert(id.clone());
+                    left.extend(former.filter(|former| self.drafts.leave(*former, &id)));
+                }
+            }
+            if !there {
+                self.locals.remove(&id);
+            }
+        }
+        for draft in left {
+            self.disband(draft, round);
+        }
+    }
+
+    fn disband(&mut self, draft: u32, round: &mut Round) {
+        if self.drafts.get(draft).is_none_or(|d| !d.members.is_empty()) {
+            return;
+        }
+        let Some((at, policies)) = self.drafts.of(draft).map(|(at, policies)| (at, policies.to_vec())) else {
+            return;
+        };
+        for slot in policies {
+            let Some(drafts) = self.slots.get_mut(slot).map(|s| &mut s.drafts[at]) else { continue };
+            drafts.remove(&draft);
+            if drafts.is_empty() {
+                round.rules.insert(slot);
+            }
+        }
+        round.redraft.remove(&draft);
+        self.drafts.remove(draft, &mut self.cells, &mut round.turned);
+    }
+
+    /// Takes over the rules of policies that are in force here, or not any more, or that say a port by a name that means
+    /// something else now.
+    pub(super) fn rule(&mut self, world: &World, round: &mut Round) {
+        for name in &round.changed.names {
+            for slot in self.slots.naming(name) {
+                round.rules.insert(slot);
+                let drafts = self.slots.get(slot).into_iter().flat_map(|slot| slot.drafts.iter().flatten());
+                round.redraft.extend(drafts);
+            }
+        }
+        for slot in &round.rules {
+            self.slots.rule(*slot, &world.declared, &self.kinds, &mut self.matchers);
+        }
+        for slot in &round.gone {
+            self.slots.release(*slot);
+        }
+    }
+
+    /// Files peers that are new, and takes out those that nobody mentions any more; returns those.
+    pub(super) fn meet(&mut self, round: &mut Round) -> Vec<u32> {
+        let (fresh, gone) = self.matchers.settle();
+        let mut spans = Vec::new();
+        for id in &gone {
+            let Some(known) = self.matchers.get(*id) else { continue };
+            spans.extend(self.ranges.change(*id, &known.matcher, false, &mut round.starts));
+            let entries = known.classes.iter().filter_map(|class| self.cells.classes.get(class));
+            let cells = entries.flat_map(|entry| &entry.cells).filter_map(|cell| self.cells.get(*cell));
+            round.changed.kinds.extend(cells.filter_map(|cell| cell.kind));
+        }
+        let pods = |id: &&u32| {
+            self.matchers.get(**id).is_some_and(|known| matches!(*known.matcher, Matcher::Pods { .. }))
+        };
+        if fresh.iter().filter(pods).count() > MANY {
+            round.changed.kinds.extend(self.kinds.ids());
+        }
+        let few = round.changed.kinds.len() < self.kinds.len();
+        for known in fresh.iter().filter_map(|id| self.matchers.get(*id).map(|known| (*id, known))) {
+            let (id, known) = known;
+            spans.extend(self.ranges.change(id, &known.matcher, true, &mut round.starts));
+            if few {
+                round.changed.kinds.extend(self.kinds.meant(&known.matcher));
+            }
+        }
+        for (first, last) in spans {
+            round.moved.extend(self.holders.range(first..=last).map(|(address, _)| *address));
+        }
+        gone
+    }
+}

@@ -1,0 +1,215 @@
+//! Policies by number: whom each selects, and its rules where it is in force for somebody here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weft_model::policy::{Action, Direction, Enforcement, Tier, WorkloadPort};
+use weft_model::{Declared, Kind, ObjectId, ObjectName, PortName};
+
+use super::super::matcher::{Matcher, Member, Namespaces};
+use super::super::resolve::{self, Port, Prepared};
+use super::finder::{Finder, Place};
+use super::kinds::{Kinds, means};
+use super::matchers::Matchers;
+use super::numbered::Numbered;
+
+/// Where a policy stands among others: tier, priority, name.
+type Rank = (u8, u16, ObjectName);
+
+/// The tier of the policies of namespaces.
+pub(super) const NAMESPACED: u8 = 1;
+
+/// A policy.
+#[derive(Debug)]
+pub(super) struct Slot {
+    object: ObjectId,
+    pub(super) rank: Rank,
+    pub(super) name: Arc<str>,
+    pub(super) enforcement: Enforcement,
+    pub(super) subject: Matcher,
+    place: Option<Place>,
+    /// In which directions it says something.
+    pub(super) speaks: [bool; 2],
+    /// The drafts that it has a part in, by direction.
+    pub(super) drafts: [BTreeSet<u32>; 2],
+    /// Its rules, in directions where there are such drafts.
+    pub(super) rules: [Vec<Rule>; 2],
+    /// The peers that those mention.
+    mentioned: [BTreeSet<u32>; 2],
+}
+
+/// One rule, with peers by number.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) action: Action,
+    /// Any of these; `None` is anybody.
+    pub(super) peers: Option<Vec<u32>>,
+    /// Any of these; `None` is any protocol.
+    pub(super) ports: Option<Vec<Port>>,
+    /// For what is sent: the ports that workloads call as the rule says, and the number of who does.
+    pub(super) named: Vec<(WorkloadPort, u32)>,
+}
+
+/// All policies.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    by_id: BTreeMap<ObjectId, u32>,
+    all: Numbered<Slot>,
+    finder: Finder,
+    /// Policies in force here whose rules for what is sent say a port by its name.
+    naming: BTreeMap<PortName, BTreeSet<u32>>,
+}
+
+impl Slots {
+    pub(super) fn get(&self, id: u32) -> Option<&Slot> {
+        self.all.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Slot> {
+        self.all.get_mut(id)
+    }
+
+    /// The policies that say a port by this name.
+    pub(super) fn naming(&self, name: &PortName) -> impl Iterator<Item = u32> {
+        self.naming.get(name).into_iter().flatten().copied()
+    }
+
+    /// Takes over how a policy is declared now. Returns its number, and whether it is still there.
+    pub(super) fn follow(&mut self, object: &ObjectId, declared: &Declared) -> Option<(u32, bool)> {
+        let known = self.by_id.get(object).copied();
+        if let Some(slot) = known.and_then(|id| self.all.get_mut(id))
+            && let (Some(id), Some(place)) = (known, slot.place.take())
+        {
+            self.finder.forget(&place, id);
+        }
+        let Some((prepared, rank)) = prepare(object, declared) else {
+            let id = self.by_id.remove(object)?;
+            // It selects nobody any more; who is selected by it still finds it by its number.
+            if let Some(slot) = self.all.get_mut(id) {
+                slot.speaks = [false; 2];
+            }
+            return Some((id, false));
+        };
+        let speaks = Direction::BOTH.map(|d| match rank.0 {
+            NAMESPACED => prepared.isolates[d as usize],
+            _ => !prepared.rules[d as usize].is_empty(),
+        });
+        let id = known.unwrap_or_else(|| {
+            let id = self.all.add(Slot {
+                object: object.clone(),
+                rank: rank.clone(),
+                name: Arc::clone(&prepared.name),
+                enforcement: prepared.enforcement,
+                subject: prepared.subject.clone(),
+                place: None,
+                speaks,
+                drafts: Default::default(),
+                rules: Default::default(),
+                mentioned: Default::default(),
+            });
+            self.by_id.insert(object.clone(), id);
+            id
+        });
+        let place = self.finder.file(&prepared.subject, id);
+        if let Some(slot) = self.all.get_mut(id) {
+            let Prepared { subject, name, enforcement, .. } = prepared;
+            (slot.rank, slot.name, slot.enforcement) = (rank, name, enforcement);
+            (slot.subject, slot.place, slot.speaks) = (subject, place, speaks);
+        }
+        Some((id, true))
+    }
+
+    /// Gives the number of a policy back that is gone.
+    pub(super) fn release(&mut self, id: u32) {
+        self.all.remove(id);
+    }
+
+    /// The policies that select a workload, in the order of their numbers.
+    pub(super) fn selecting(&self, member: &Member) -> Vec<u32> {
+        let selects = |id: &u32| self.all.get(*id).is_some_and(|slot| means(&slot.subject, member));
+        let mut ids: Vec<u32> = self.finder.candidates(member).filter(selects).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Takes over the rules of a policy, in the directions in which it is in force for somebody here.
+    pub(super) fn rule(&mut self, id: u32, declared: &Declared, kinds: &Kinds, matchers: &mut Matchers) {
+        let Some(slot) = self.all.get_mut(id) else { return };
+        let active = [0, 1].map(|at| !slot.drafts[at].is_empty());
+        let prepared = if active == [false; 2] { None } else { prepare(&slot.object, declared) };
+        let mut all = prepared.map(|(prepared, _)| prepared.rules).unwrap_or_default();
+        for at in [0, 1] {
+            let mut mentioned = BTreeSet::new();
+            let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
+            let given = if active[at] { std::mem::take(&mut all[at]) } else { Vec::new() };
+            for rule in given {
+                let mut number = |matcher: &Matcher| {
+                    let number = matchers.mention(matcher, (id, at));
+                    mentioned.insert(number);
+                    number
+                };
+                let peers = rule.peers.map(|peers| {
+                    let mut ids: Vec<u32> = peers.iter().map(&mut number).collect();
+                    ids.dedup();
+                    ids
+                });
+                let mut named = Vec::new();
+                if at == Direction::Egress as usize {
+                    for (of, name) in rule.ports.iter().flatten().filter_map(Port::name) {
+                        names.insert(name.clone());
+                        let meant = kinds.called(name).filter(|p| of.is_none_or(|of| of == p.protocol));
+                        for port in meant {
+                            named.push((port, number(&calls(name, port))));
+                        }
+                    }
+                }
+                rules.push(Rule { action: rule.action, peers, ports: rule.ports, named });
+            }
+            for gone in slot.mentioned[at].difference(&mentioned) {
+                matchers.release(*gone, (id, at));
+            }
+            (slot.mentioned[at], slot.rules[at]) = (mentioned, rules);
+            if at == Direction::Egress as usize {
+                note(&mut self.naming, id, names);
+            }
+        }
+    }
+}
+
+fn note(naming: &mut BTreeMap<PortName, BTreeSet<u32>>, id: u32, names: BTreeSet<PortName>) {
+    naming.retain(|name, ids| {
+        if !names.contains(name) {
+            ids.remove(&id);
+        }
+        !ids.is_empty()
+    });
+    for name in names {
+        naming.entry(name).or_default().insert(id);
+    }
+}
+
+/// Who calls a port so.
+fn calls(name: &PortName, port: WorkloadPort) -> Matcher {
+    Matcher::Pods {
+        namespaces: Namespaces::Selected(weft_model::Selector::default()),
+        pods: weft_model::Selector::default(),
+        port: Some((name.clone(), port)),
+    }
+}
+
+fn prepare(object: &ObjectId, declared: &Declared) -> Option<(Prepared, Rank)> {
+    match object.kind {
+        Kind::NetworkPolicy => {
+            let namespace = object.namespace.clone()?;
+            let policy = declared.policies.get(&(namespace.clone(), object.name.clone()))?;
+            Some((resolve::of_namespace(&namespace, policy), (NAMESPACED, 0, object.name.clone())))
+        }
+        Kind::ClusterNetworkPolicy => {
+            let policy = declared.cluster_policies.get(&object.name)?;
+            let tier = if policy.spec.tier == Tier::Admin { 0 } else { NAMESPACED + 1 };
+            let rank = (tier, policy.spec.priority, object.name.clone());
+            Some((resolve::of_cluster(policy), rank))
+        }
+        Kind::Namespace => None,
+    }
+}
