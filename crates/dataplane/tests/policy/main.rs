@@ -72,6 +72,26 @@ fn the_rules_say_what_the_oracle_says() {
     assert!(most < 80, "{most} lookups for one packet");
 }
 
+/// Through a service or a published port a workload's packets come back to it: policy does not keep it from itself.
+#[test]
+fn nobody_is_kept_from_reaching_himself() {
+    let itself: Vec<Packet> = packets().into_iter().map(|p| Packet { destination: p.source, ..p }).collect();
+    let mut judged = 0;
+    for seed in 0..20 {
+        let world = case(seed, Mode::Routed, false);
+        let plan = plan(&world, &here());
+        let tables = ruleset(&plan);
+        judged += plan.policy.subjects.len();
+        for packet in &itself {
+            let mut walk = Walk::new(&tables[&inet()], *packet, FOREIGN);
+            assert!(walk.passes("policy"), "seed {seed}: {packet:?}");
+            assert_eq!(walk.mark, FOREIGN);
+            assert!(weft_plan::policy::Tables::of(&plan.policy).pass(packet));
+        }
+    }
+    assert!(judged > 20, "only {judged} workloads are judged: the cases are worth nothing");
+}
+
 /// What differs, a line each, and the first in full.
 fn truth_table(plan: &Plan, wrong: &[(&Packet, bool, Verdict)]) -> String {
     let word = |passes: bool| if passes { "pass" } else { "drop" };

@@ -35,6 +35,9 @@ impl<'a> Tables<'a> {
     }
 
     fn passes(&self, packet: &Packet, audit: bool) -> bool {
+        if packet.source == packet.destination {
+            return true;
+        }
         Direction::BOTH.into_iter().all(|direction| {
             let (own, peer) = match direction {
                 Direction::Ingress => (packet.destination, packet.source),

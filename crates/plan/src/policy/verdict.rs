@@ -91,6 +91,10 @@ pub fn verdict(world: &World, packet: &Packet) -> Verdict {
 /// The same, for whoever has prepared policies and members before.
 #[must_use]
 pub fn judge(policies: &Policies, members: &Members, packet: &Packet) -> Verdict {
+    if packet.source == packet.destination {
+        // Nobody is kept from reaching himself (Kubernetes, "Network Policies": a pod cannot block access to itself).
+        return Verdict { allowed: true, sides: Vec::new() };
+    }
     let (source, destination) = (members.end(packet.source), members.end(packet.destination));
     let sides: Vec<Side> = Direction::BOTH
         .into_iter()

@@ -113,6 +113,11 @@ pub(super) fn class_map(ip: Ip, ranges: bool) -> String {
     format!("{}{}", if ranges { "block" } else { "peer" }, ip.digit())
 }
 
+/// The set of those who are judged, twice over: nobody is kept from reaching himself, through a service or a published port.
+pub(super) fn itself(ip: Ip) -> String {
+    format!("itself{}", ip.digit())
+}
+
 /// The chain of a class.
 fn class_chain(number: u16) -> String {
     format!("{CLASS}{number}")
@@ -136,6 +141,7 @@ pub(super) fn declare(table: &mut Table, frame: &Frame) {
     for ip in Ip::BOTH {
         set(class_map(ip, false), Declaration::verdicts(&[ip.kind()]));
         set(class_map(ip, true), Declaration::verdicts(&[ip.kind()]).intervals());
+        set(itself(ip), Declaration::set(&[ip.kind(), ip.kind()]));
     }
     for judge in Judge::all().filter(|j| !j.audit || frame.audit) {
         let own = judge.ip.kind();
@@ -241,7 +247,9 @@ fn judging(judge: Judge, lengths: &BTreeSet<u8>) -> Vec<Rule> {
 
 fn denying(judge: Judge) -> Vec<Rule> {
     let to_workload = Expr::verdict_map(&[judge.own()], SetRef::hash(&judge.name("denied")));
-    let mut rules = vec![Rule::new([unmark()]), Rule::new([to_workload])];
+    let pass = Expr::Verdict(weft_kernel::nft::Verdict::Return);
+    let itself = Expr::lookup(&[judge.own(), judge.peer()], SetRef::hash(&itself(judge.ip)));
+    let mut rules = vec![Rule::new([unmark()]), Rule::new([itself, pass]), Rule::new([to_workload])];
     if !judge.audit {
         rules.push(super::super::inet::refuse([], Expr::drop(), "denied by policy"));
     }

@@ -9,7 +9,7 @@ use weft_model::policy::Protocol;
 use weft_plan::policy::compile::prefixes;
 use weft_plan::policy::{Class, Row, Subject};
 
-use super::chains::{Ip, Judge, class_map, denial_chain, span, to_class};
+use super::chains::{Ip, Judge, class_map, denial_chain, itself, span, to_class};
 use super::mark;
 
 fn ip(address: IpAddr) -> Ip {
@@ -39,6 +39,7 @@ pub(super) fn of_subject(
         for address in subject.addresses.iter().filter(|a| ip(**a) == judge.ip) {
             let own = Value::ip(*address);
             insert(table, &judge.name("isolated"), [own].into(), None);
+            insert(table, &itself(judge.ip), [own, own].into(), None);
             let denial = Verdict::Goto(denial_chain(judge, subject));
             insert(table, &judge.name("denied"), [own].into(), Some(Datum::Verdict(denial)));
             if only.as_ref().is_none_or(|only| only.contains(&Class::REST)) {

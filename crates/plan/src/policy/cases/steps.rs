@@ -66,17 +66,12 @@ pub fn step(dice: &mut Dice, world: &mut World) -> Touched {
     touched
 }
 
-/// A pod that there may be: as a workload of this host.
+/// A pod that there may be: as a workload.
 fn pod(dice: &mut Dice) -> Workload {
     let all = world(Mode::Routed, false).workloads;
     let index = usize::try_from(dice.roll(9)).unwrap_or(0);
     let (id, mut workload) = all.into_iter().nth(index).expect("there are nine");
     workload.profile = profile(dice, &id);
-    // Sometimes one turns up with the address of another: the news of its end is late.
-    if dice.some(2) {
-        let other = super::address(NAMES.len() - 1, PODS.len() - 1, true);
-        workload.addresses[0] = IpNet::new(other, 16).expect("fits");
-    }
     workload
 }
 
@@ -104,7 +99,12 @@ fn become_local(dice: &mut Dice, world: &mut World, touched: &mut Touched) {
 }
 
 fn become_remote(dice: &mut Dice, world: &mut World, touched: &mut Touched) {
-    let workload = pod(dice);
+    let mut workload = pod(dice);
+    // Sometimes one turns up elsewhere with the address of another: the news of its end is late.
+    if dice.some(2) {
+        let other = super::address(NAMES.len() - 1, PODS.len() - 1, true);
+        workload.addresses[0] = IpNet::new(other, 16).expect("fits");
+    }
     let name = RemoteName { node: "there".parse().expect("a name"), id: workload.id.clone() };
     let remote = Remote {
         namespace: workload.namespace(),

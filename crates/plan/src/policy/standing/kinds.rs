@@ -70,6 +70,7 @@ impl Kinds {
         self.by_alike.get(alike).copied()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

@@ -41,6 +41,7 @@ impl<T> Numbered<T> {
         (0..).zip(&self.all).filter(|(_, thing)| thing.is_some()).map(|(id, _)| id)
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.all.len() - self.free.len()
     }

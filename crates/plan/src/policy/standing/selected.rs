@@ -1,5 +1,7 @@
 //! Whom policies select, which tables that makes, and which peers those mention.
 
+use std::sync::Arc;
+
 use weft_model::policy::NamedPorts;
 use weft_model::{ObjectId, World};
 
@@ -122,26 +124,20 @@ impl Standing {
     /// Files peers that are new, and takes out those that nobody mentions any more; returns those.
     pub(super) fn meet(&mut self, round: &mut Round) -> Vec<u32> {
         let (fresh, gone) = self.matchers.settle();
+        let all = gone.iter().map(|id| (id, false)).chain(fresh.iter().map(|id| (id, true)));
+        let all: Vec<(u32, bool, Arc<Matcher>)> = all
+            .filter_map(|(id, new)| Some((*id, new, Arc::clone(&self.matchers.get(*id)?.matcher))))
+            .collect();
         let mut spans = Vec::new();
-        for id in &gone {
-            let Some(known) = self.matchers.get(*id) else { continue };
-            spans.extend(self.ranges.change(*id, &known.matcher, false, &mut round.starts));
-            let entries = known.classes.iter().filter_map(|class| self.cells.classes.get(class));
-            let cells = entries.flat_map(|entry| &entry.cells).filter_map(|cell| self.cells.get(*cell));
-            round.changed.kinds.extend(cells.filter_map(|cell| cell.kind));
-        }
-        let pods = |id: &&u32| {
-            self.matchers.get(**id).is_some_and(|known| matches!(*known.matcher, Matcher::Pods { .. }))
-        };
-        if fresh.iter().filter(pods).count() > MANY {
+        let pods = all.iter().filter(|(.., matcher)| matches!(**matcher, Matcher::Pods { .. })).count();
+        if pods > MANY {
             round.changed.kinds.extend(self.kinds.ids());
         }
-        let few = round.changed.kinds.len() < self.kinds.len();
-        for known in fresh.iter().filter_map(|id| self.matchers.get(*id).map(|known| (*id, known))) {
-            let (id, known) = known;
-            spans.extend(self.ranges.change(id, &known.matcher, true, &mut round.starts));
-            if few {
-                round.changed.kinds.extend(self.kinds.meant(&known.matcher));
+        for (id, new, matcher) in &all {
+            spans.extend(self.ranges.change(*id, matcher, *new, &mut round.starts));
+            if pods <= MANY {
+                // Those that it meant by labels of before are among the relabelled.
+                round.changed.kinds.extend(self.kinds.meant(matcher));
             }
         }
         for (first, last) in spans {
