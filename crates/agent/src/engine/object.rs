@@ -6,6 +6,7 @@ use weft_model::{Declared, Kind, NamespaceName, Object, ObjectId};
 use weft_store::Write;
 
 use super::Engine;
+use super::policy::Enforced;
 
 const OPERATION: &str = "declare";
 
@@ -149,8 +150,11 @@ impl Engine {
             return Err(error);
         }
         before.0.into_iter().for_each(|(id, _)| self.touched.object(id));
-        let done = if self.enforce(OPERATION) { Ok(()) } else { self.sync_strictly() };
-        self.end_denied_flows();
+        let enforced = self.enforce(OPERATION);
+        let done = if enforced == Enforced::Refused { self.sync_strictly() } else { Ok(()) };
+        if enforced != Enforced::Nothing {
+            self.end_denied_flows();
+        }
         done
     }
 

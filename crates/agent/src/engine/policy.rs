@@ -15,6 +15,17 @@ use weft_plan::policy::{Difference, Packet, Tables};
 use super::Engine;
 use crate::{chain, flows};
 
+/// What bringing policy in line with the world came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enforced {
+    /// Nothing changed, and so no connection needs to be judged again.
+    Nothing,
+    /// The kernel took all of it.
+    Done,
+    /// It did not.
+    Refused,
+}
+
 impl Engine {
     /// Has the plan follow what was touched of the world; says in what its policy differs.
     pub(super) fn follow_policy(&mut self) -> Difference {
@@ -28,10 +39,13 @@ impl Engine {
         weft_dataplane::nft::policy::change(&difference, &self.plan.policy)
     }
 
-    /// Brings policy in line with the world; whether the kernel took all of it. Where it did not, a repair is under way.
-    pub(super) fn enforce(&mut self, operation: &str) -> bool {
+    /// Brings policy in line with the world. Where the kernel does not take all of it, a repair is under way.
+    pub(super) fn enforce(&mut self, operation: &str) -> Enforced {
         let [install, remove] = [Change::InstallRules, Change::RemoveRules];
         let diff = self.replan_policy();
+        if diff.is_empty() {
+            return Enforced::Nothing;
+        }
         let both = !diff.install.is_empty() && !diff.remove.is_empty();
         let mut answers = Vec::new();
         for (make, ops) in [(install as fn(_) -> _, diff.install), (remove as fn(_) -> _, diff.remove)] {
@@ -47,10 +61,11 @@ impl Engine {
         for problem in &refused {
             tracing::warn!(problem, "policy could not be changed by steps; all of the kernel is compared");
         }
-        if !refused.is_empty() {
-            self.reap_and_resync();
+        if refused.is_empty() {
+            return Enforced::Done;
         }
-        refused.is_empty()
+        self.reap_and_resync();
+        Enforced::Refused
     }
 
     /// Has the kernel forget connections that are denied now: their next packet begins anew, and is judged. Others are

@@ -11,6 +11,7 @@ use weft_store::Write;
 use weft_store::cluster::Summary;
 
 use super::Engine;
+use super::policy::Enforced;
 use crate::cluster::{Elsewhere, Need, Unreadable};
 use crate::{chain, host};
 
@@ -100,10 +101,13 @@ impl Engine {
             self.touched = weft_plan::policy::Touched::default();
             return;
         }
-        if !self.enforce("peers") {
+        let enforced = self.enforce("peers");
+        if enforced == Enforced::Refused {
             self.sync();
         }
-        self.end_denied_flows();
+        if enforced != Enforced::Nothing {
+            self.end_denied_flows();
+        }
     }
 
     /// The hosts that are known of now.

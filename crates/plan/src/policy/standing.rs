@@ -138,6 +138,8 @@ struct Round {
     /// Policies whose rules must be taken over anew, and drafts whose tables must be made anew.
     rules: BTreeSet<u32>,
     redraft: BTreeSet<u32>,
+    /// Drafts of which only what these peers meet must be looked at.
+    concerned: BTreeMap<u32, BTreeSet<u32>>,
     /// Policies that are gone.
     gone: Vec<u32>,
     /// Classes that came into use or out of it.

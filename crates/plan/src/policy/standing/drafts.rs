@@ -21,6 +21,8 @@ pub(super) type Key = (usize, Vec<u32>, NamedPorts);
 #[derive(Debug)]
 pub(super) struct Draft {
     key: Arc<Key>,
+    /// Its policies in their order.
+    ordered: Vec<u32>,
     pub(super) members: BTreeSet<AttachmentId>,
     /// What it has come to; nothing if everything passes.
     pub(super) judged: Option<Arc<Judged>>,
@@ -54,7 +56,8 @@ impl Drafts {
         }
         let key = Arc::new(key);
         let members = [member.clone()].into();
-        let id = self.all.add(Draft { key: Arc::clone(&key), members, judged: None, lengths: 0 });
+        let (ordered, judged) = (Vec::new(), None);
+        let id = self.all.add(Draft { key: Arc::clone(&key), ordered, members, judged, lengths: 0 });
         self.by_key.insert(key, id);
         (id, true)
     }
@@ -90,10 +93,15 @@ impl Drafts {
         cells: &mut Cells,
         turned: &mut BTreeSet<Class>,
     ) -> bool {
-        let Some(draft) = self.all.get(id) else { return false };
-        let (direction, policies, names) = &*draft.key;
-        let mut ordered: Vec<_> = policies.iter().filter_map(|id| slots.get(*id)).collect();
-        ordered.sort_by(|a, b| a.rank.cmp(&b.rank));
+        let Some(draft) = self.all.get_mut(id) else { return false };
+        if only.is_none() {
+            let known = draft.key.1.iter().filter_map(|id| Some((*id, slots.get(*id)?)));
+            let mut ordered: Vec<_> = known.collect();
+            ordered.sort_by(|(_, a), (_, b)| a.rank.cmp(&b.rank));
+            draft.ordered = ordered.into_iter().map(|(id, _)| id).collect();
+        }
+        let (direction, _, names) = &*draft.key;
+        let ordered: Vec<_> = draft.ordered.iter().filter_map(|id| slots.get(*id)).collect();
         let audited = ordered.iter().any(|slot| slot.enforcement == Enforcement::Audit);
         let enforced = ordered.iter().any(|slot| slot.enforcement == Enforcement::Enforce);
         let old = draft.judged.clone();

@@ -83,6 +83,12 @@ impl Standing {
                 }
             }
         }
+        for (draft, peers) in &round.concerned {
+            let known = peers.iter().filter_map(|id| self.matchers.get(*id));
+            let classes = known.flat_map(|known| known.classes.iter().copied());
+            let gone = turnover.gone.iter().filter(|(_, ids)| ids.iter().any(|id| peers.contains(id)));
+            rows.entry(*draft).or_default().extend(classes.chain(gone.map(|(class, _)| *class)));
+        }
         let whole = round.redraft.iter().map(|draft| (*draft, None));
         let parts = rows.iter().filter(|(draft, _)| !round.redraft.contains(*draft));
         let all: Vec<_> = whole.chain(parts.map(|(draft, rows)| (*draft, Some(rows)))).collect();

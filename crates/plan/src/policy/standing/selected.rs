@@ -6,21 +6,24 @@ use weft_model::policy::NamedPorts;
 use weft_model::{ObjectId, World};
 
 use super::kinds::means;
+use super::slots::Followed;
 use super::{MANY, Round, Standing};
 use crate::policy::matcher::Matcher;
 
 impl Standing {
     /// Policies were declared, changed or forgotten.
     pub(super) fn declare(&mut self, policies: &[ObjectId], world: &World, round: &mut Round) {
-        let followed: Vec<(u32, bool)> =
+        let followed: Vec<Followed> =
             policies.iter().filter_map(|id| self.slots.follow(id, &world.declared)).collect();
-        for (id, there) in &followed {
+        for Followed { id, there, alike } in &followed {
             round.rules.insert(*id);
             if !there {
                 round.gone.push(*id);
             }
-            let drafts = self.slots.get(*id).into_iter().flat_map(|slot| slot.drafts.iter().flatten());
-            round.redraft.extend(drafts);
+            if !alike {
+                let drafts = self.slots.get(*id).into_iter().flat_map(|slot| slot.drafts.iter().flatten());
+                round.redraft.extend(drafts);
+            }
         }
         if followed.len() > MANY {
             round.selection.extend(self.locals.keys().cloned());
@@ -28,9 +31,9 @@ impl Standing {
         }
         for (id, local) in &self.locals {
             let Some(kind) = self.kinds.get(local.kind) else { continue };
-            let selected = |(slot, there): &(u32, bool)| {
-                let now = || self.slots.get(*slot).is_some_and(|s| means(&s.subject, &kind.like));
-                local.selecting.binary_search(slot).is_ok() || (*there && now())
+            let selected = |Followed { id, there, .. }: &Followed| {
+                let now = || self.slots.get(*id).is_some_and(|slot| means(&slot.subject, &kind.like));
+                local.selecting.binary_search(id).is_ok() || (*there && now())
             };
             if followed.iter().any(selected) {
                 round.selection.insert(id.clone());
@@ -107,14 +110,19 @@ impl Standing {
     /// something else now.
     pub(super) fn rule(&mut self, world: &World, round: &mut Round) {
         for name in &round.changed.names {
-            for slot in self.slots.naming(name) {
-                round.rules.insert(slot);
-                let drafts = self.slots.get(slot).into_iter().flat_map(|slot| slot.drafts.iter().flatten());
-                round.redraft.extend(drafts);
-            }
+            round.rules.extend(self.slots.naming(name));
         }
         for slot in &round.rules {
-            self.slots.rule(*slot, &world.declared, &self.kinds, &mut self.matchers);
+            let concerned = self.slots.rule(*slot, &world.declared, &self.kinds, &mut self.matchers);
+            let Some(slot) = self.slots.get(*slot) else { continue };
+            for (drafts, peers) in slot.drafts.iter().zip(concerned) {
+                match peers {
+                    Some(peers) => drafts.iter().for_each(|draft| {
+                        round.concerned.entry(*draft).or_default().extend(&peers);
+                    }),
+                    None => round.redraft.extend(drafts),
+                }
+            }
         }
         for slot in &round.gone {
             self.slots.release(*slot);

@@ -38,6 +38,16 @@ pub(super) struct Slot {
     mentioned: [BTreeSet<u32>; 2],
 }
 
+/// What became of a policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed {
+    pub(super) id: u32,
+    /// Whether it is still there.
+    pub(super) there: bool,
+    /// Whether it stands where it stood among others, and is in force as it was.
+    pub(super) alike: bool,
+}
+
 /// One rule, with peers by number.
 #[derive(Debug)]
 pub(super) struct Rule {
@@ -74,8 +84,8 @@ impl Slots {
         self.naming.get(name).into_iter().flatten().copied()
     }
 
-    /// Takes over how a policy is declared now. Returns its number, and whether it is still there.
-    pub(super) fn follow(&mut self, object: &ObjectId, declared: &Declared) -> Option<(u32, bool)> {
+    /// Takes over how a policy is declared now.
+    pub(super) fn follow(&mut self, object: &ObjectId, declared: &Declared) -> Option<Followed> {
         let known = self.by_id.get(object).copied();
         if let Some(slot) = known.and_then(|id| self.all.get_mut(id))
             && let (Some(id), Some(place)) = (known, slot.place.take())
@@ -88,7 +98,7 @@ impl Slots {
             if let Some(slot) = self.all.get_mut(id) {
                 slot.speaks = [false; 2];
             }
-            return Some((id, false));
+            return Some(Followed { id, there: false, alike: false });
         };
         let speaks = Direction::BOTH.map(|d| match rank.0 {
             NAMESPACED => prepared.isolates[d as usize],
@@ -111,12 +121,14 @@ impl Slots {
             id
         });
         let place = self.finder.file(&prepared.subject, id);
+        let mut alike = false;
         if let Some(slot) = self.all.get_mut(id) {
+            alike = slot.rank == rank && slot.enforcement == prepared.enforcement;
             let Prepared { subject, name, enforcement, .. } = prepared;
             (slot.rank, slot.name, slot.enforcement) = (rank, name, enforcement);
             (slot.subject, slot.place, slot.speaks) = (subject, place, speaks);
         }
-        Some((id, true))
+        Some(Followed { id, there: true, alike })
     }
 
     /// Gives the number of a policy back that is gone.
@@ -132,9 +144,17 @@ impl Slots {
         ids
     }
 
-    /// Takes over the rules of a policy, in the directions in which it is in force for somebody here.
-    pub(super) fn rule(&mut self, id: u32, declared: &Declared, kinds: &Kinds, matchers: &mut Matchers) {
-        let Some(slot) = self.all.get_mut(id) else { return };
+    /// Takes over the rules of a policy, in the directions in which it is in force for somebody here. Returns, for each, the peers
+    /// that its rules mention or mentioned; nothing if they mean or meant anybody.
+    pub(super) fn rule(
+        &mut self,
+        id: u32,
+        declared: &Declared,
+        kinds: &Kinds,
+        matchers: &mut Matchers,
+    ) -> [Option<BTreeSet<u32>>; 2] {
+        let mut concerned = [const { None }; 2];
+        let Some(slot) = self.all.get_mut(id) else { return concerned };
         let active = [0, 1].map(|at| !slot.drafts[at].is_empty());
         let prepared = if active == [false; 2] { None } else { prepare(&slot.object, declared) };
         let mut all = prepared.map(|(prepared, _)| prepared.rules).unwrap_or_default();
@@ -168,11 +188,14 @@ impl Slots {
             for gone in slot.mentioned[at].difference(&mentioned) {
                 matchers.release(*gone, (id, at));
             }
+            let anybody = slot.rules[at].iter().chain(&rules).any(|rule: &Rule| rule.peers.is_none());
+            concerned[at] = (!anybody).then(|| slot.mentioned[at].union(&mentioned).copied().collect());
             (slot.mentioned[at], slot.rules[at]) = (mentioned, rules);
             if at == Direction::Egress as usize {
                 note(&mut self.naming, id, names);
             }
         }
+        concerned
     }
 }
 
