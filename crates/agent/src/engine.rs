@@ -8,6 +8,7 @@ mod cluster;
 mod collect;
 mod detach;
 mod events;
+mod host;
 mod network;
 mod object;
 mod peers;

@@ -71,7 +71,7 @@ pub fn plan(world: &World, here: &Here) -> Plan {
         networks,
         workloads,
         peers: BTreeMap::new(),
-        policy: policy::compile::compile(world),
+        policy: policy::compile::compile(world, &here.name),
     };
     for (name, other) in world.nodes.iter().filter(|(name, _)| **name != here.name) {
         replan_peer(&mut plan, here, node, name, Some(other));

@@ -7,7 +7,7 @@ use weft_kernel::nflog::Logged;
 use weft_kernel::nft::Diff;
 use weft_model::api::{Denial, Error, ErrorKind, Judge};
 use weft_plan::policy::compile::compile;
-use weft_plan::policy::explain;
+use weft_plan::policy::{explain, host};
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::resolve::Policies;
 use weft_plan::policy::verdict::judge;
@@ -19,7 +19,7 @@ use crate::{chain, flows};
 impl Engine {
     /// Computes policy anew from the world; returns the steps from what was in force to what shall be.
     pub(super) fn replan_policy(&mut self) -> Diff {
-        let mut after = compile(&self.world);
+        let mut after = compile(&self.world, &self.here.name);
         self.numbering.assign(&mut after);
         let before = std::mem::replace(&mut self.plan.policy, after);
         weft_dataplane::nft::policy::change(&before, &self.plan.policy)
@@ -53,7 +53,7 @@ impl Engine {
     /// Has the kernel forget connections that are denied now: their next packet begins anew, and is judged. Others are
     /// left alone, or translated ones would break.
     pub(super) fn end_denied_flows(&mut self) {
-        if self.plan.policy.subjects.is_empty() {
+        if self.plan.policy.is_idle() {
             return;
         }
         let flows = match conntrack::flows(self.kernel.netfilter(), &Filter::default()) {
@@ -70,7 +70,8 @@ impl Engine {
             let (source, protocol) = (flow.original.source, flow.original.protocol);
             !tables.pass(&Packet { source, destination, protocol, port })
         };
-        let denied: Vec<Flow> = flows.into_iter().filter(denied).collect();
+        let of_host = self.denied_of_host(&flows);
+        let denied: Vec<Flow> = flows.iter().filter(|flow| denied(flow)).chain(of_host).cloned().collect();
         if denied.is_empty() {
             return;
         }
@@ -88,9 +89,11 @@ impl Engine {
         let policies = Policies::of(&self.world);
         for packet in logged {
             let Some((audit, direction, host_end)) = flows::prefix(&packet.prefix) else { continue };
-            let mut subjects = self.plan.policy.subjects.values();
-            let Some(subject) = subjects.find(|s| s.host_end.as_str() == host_end) else { continue };
-            let verdict = judge(&policies, &members, &flows::packet(packet));
+            let Some(subject) = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end) else { continue };
+            let verdict = match host_end {
+                host::HOST => self.judge_host(&members, direction, &flows::packet(packet)),
+                _ => judge(&policies, &members, &flows::packet(packet)),
+            };
             let by = subject.judged(direction).map(|j| j.by.clone()).unwrap_or_default();
             let by = flows::cause(&verdict, direction, audit, &by);
             let names = [packet.source, packet.destination]
@@ -111,7 +114,8 @@ impl Engine {
     /// If one of its ends is not known.
     pub(crate) fn judge(&self, asked: &Judge) -> Result<String, Error> {
         let members = Members::of(&self.world);
-        let packets = explain::packets(&members, &asked.from, &asked.to, asked.protocol, asked.port)
+        let [from, to] = [&asked.from, &asked.to].map(|end| self.named(end));
+        let packets = explain::packets(&self.world, &members, &from, &to, asked.protocol, asked.port)
             .map_err(|why| Error::new(ErrorKind::NotFound, why).hint("`weft status` shows workloads"))?;
         let document = explain::document(&self.world, &packets);
         serde_json::to_string(&document).map_err(|e| Error::new(ErrorKind::Storage, e.to_string()))

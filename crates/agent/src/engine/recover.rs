@@ -53,7 +53,8 @@ impl Engine {
             block_metadata: config.block_metadata,
             uplink: None,
         };
-        let world = World { nodes: [(here.name.clone(), Node::alone(facts.mtu))].into(), ..World::default() };
+        let nodes = [(here.name.clone(), Node::alone(facts.mtu))].into();
+        let world = World { nodes, failsafe: super::host::failsafe(config), ..World::default() };
         let mut engine = Engine {
             here,
             world,

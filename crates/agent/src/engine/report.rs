@@ -93,7 +93,7 @@ impl Engine {
         else {
             return comment;
         };
-        let subject = self.plan.policy.subjects.values().find(|s| s.host_end.as_str() == host_end);
+        let subject = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end);
         let Some(subject) = subject else { return comment };
         let judged = if direction == "ingress" { &subject.ingress } else { &subject.egress };
         let by = judged.as_ref().map(|j| j.by.join(", ")).unwrap_or_default();

@@ -13,12 +13,13 @@
 
 mod chains;
 mod elements;
+mod host;
 
 use std::collections::BTreeMap;
 
-use weft_kernel::nft::{Diff, Expr, Family, MarkSource, Tables, diff};
+use weft_kernel::nft::{Diff, Expr, Family, MarkSource, Table, Tables, diff};
 use weft_kernel::ours::{POLICY_MARK, POLICY_MARK_SHIFT};
-use weft_plan::policy::{Class, PolicyPlan};
+use weft_plan::policy::{Class, PolicyPlan, Subject};
 
 use self::elements::Lengths;
 
@@ -27,7 +28,7 @@ pub const LOG_GROUP: u16 = 119;
 
 /// Adds what a plan's policies need to the tables.
 pub fn fill(plan: &PolicyPlan, tables: &mut Tables) {
-    if plan.subjects.is_empty() {
+    if plan.is_idle() {
         return;
     }
     let table = tables.entry(super::name(Family::Inet)).or_default();
@@ -39,8 +40,15 @@ pub fn fill(plan: &PolicyPlan, tables: &mut Tables) {
         chains::of_subject(table, subject);
         elements::of_subject(table, plan, subject);
     }
+    of_host(table, plan, plan.host.as_ref());
     elements::of_peers(table, plan, plan.peers.iter().map(|(address, class)| (*address, *class)));
     elements::of_blocks(table, plan);
+}
+
+fn of_host(table: &mut Table, plan: &PolicyPlan, host: Option<&Subject>) {
+    if let Some(host) = host {
+        host::fill(table, host, &plan.failsafe, &|class| plan.classes.get(class).copied());
+    }
 }
 
 /// The steps from one plan's policies to another's, without asking the kernel: only what differs is looked at.
@@ -72,10 +80,10 @@ fn partial(plan: &PolicyPlan, other: &PolicyPlan) -> Tables {
             .collect(),
         blocks: plan.blocks.iter().filter(|block| !other.blocks.contains(block)).copied().collect(),
         classes: plan.classes.clone(),
-        problems: Vec::new(),
+        ..PolicyPlan::default()
     };
     let mut tables = Tables::default();
-    if plan.subjects.is_empty() {
+    if plan.is_idle() {
         return tables;
     }
     let table = tables.entry(super::name(Family::Inet)).or_default();
@@ -86,6 +94,9 @@ fn partial(plan: &PolicyPlan, other: &PolicyPlan) -> Tables {
     for subject in part.subjects.values() {
         chains::of_subject(table, subject);
         elements::of_subject(table, plan, subject);
+    }
+    if plan.host != other.host || plan.failsafe != other.failsafe {
+        of_host(table, plan, plan.host.as_ref());
     }
     elements::of_peers(table, plan, part.peers.iter().map(|(address, class)| (*address, *class)));
     elements::of_blocks(table, &part);

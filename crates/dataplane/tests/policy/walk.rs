@@ -5,9 +5,10 @@
 use std::net::IpAddr;
 
 use weft_kernel::nft::{
-    Compare, Datum, Expr, Field, Mark, MarkSource, Operand, PayloadBase, Raw, Right, Rule, Set, Table, Value,
+    Compare, Datum, Expr, Field, IfName, Mark, MarkSource, Operand, PayloadBase, Raw, Right, Rule, Set, Table, Value,
     Verdict,
 };
+use weft_kernel::ours::GROUP;
 use weft_plan::policy::Packet;
 
 /// `ct state new` (linux/netfilter/nf_conntrack_common.h).
@@ -18,6 +19,8 @@ pub(crate) struct Walk<'a> {
     table: &'a Table,
     packet: Packet,
     pub(crate) mark: u32,
+    /// Whether it goes out by a workload's wire.
+    pub(crate) to_wire: bool,
     /// Comments of the counters that it passed.
     pub(crate) counted: Vec<String>,
     /// So many maps and sets were asked.
@@ -33,7 +36,7 @@ enum End {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(table: &'a Table, packet: Packet, mark: u32) -> Walk<'a> {
-        Walk { table, packet, mark, counted: Vec::new(), lookups: 0 }
+        Walk { table, packet, mark, to_wire: false, counted: Vec::new(), lookups: 0 }
     }
 
     /// Whether the base chain lets it pass.
@@ -142,6 +145,8 @@ impl<'a> Walk<'a> {
             Field::ThDport => number(packet.port.into()),
             Field::CtState => number(NEW),
             Field::Mark => number(self.mark),
+            Field::OifGroup => number(if self.to_wire { GROUP } else { 0 }),
+            Field::IifName | Field::OifName => IfName::new("eth0").map(Value::IfName),
             // An echo request.
             Field::Icmpv6Type if packet.protocol == 58 => number(128),
             Field::Icmpv6Type => None,

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use weft_model::policy::{Direction, Protocol};
-use weft_model::{AttachmentId, World};
+use weft_model::{AttachmentId, NodeName, World};
 
 use self::classes::{Classes, Interned};
 use self::clause::Clauses;
+use super::host;
 use super::matcher::{Member, Members};
 use super::resolve::{Policies, Terms};
 use super::{Class, Judged, PolicyPlan, Subject, Table};
@@ -62,9 +63,10 @@ impl Row {
 
 /// Compiles the policies of the world for the workloads that are on this host.
 #[must_use]
-pub fn compile(world: &World) -> PolicyPlan {
+pub fn compile(world: &World, here: &NodeName) -> PolicyPlan {
+    let mut plan = PolicyPlan { failsafe: world.failsafe.clone(), ..PolicyPlan::default() };
     if world.declared.policies.is_empty() && world.declared.cluster_policies.is_empty() {
-        return PolicyPlan::default();
+        return plan;
     }
     let policies = Policies::of(world);
     let members = Members::of(world);
@@ -77,15 +79,18 @@ pub fn compile(world: &World) -> PolicyPlan {
             drafts.push((id.clone(), member, drafted));
         }
     }
+    let labels = world.nodes.get(here).map(|node| node.labels(here)).unwrap_or_default();
+    let for_host = Policies::of_host(world, &labels);
+    let host = host::member(here, labels);
+    let of_host = Direction::BOTH.map(|d| shared.draft_alone(&for_host, &members, &host, d, &mut interned));
     let classes = Classes::of(&members, &interned);
     let judged: Vec<Arc<Judged>> =
         shared.drafts.iter().map(|draft| Arc::new(draft.judge(&classes))).collect();
-    let mut plan = PolicyPlan::default();
+    let take = |index: Option<usize>| {
+        let judged = &judged[index?];
+        (judged.enforced.is_some() || judged.audit.is_some()).then(|| (**judged).clone())
+    };
     for (id, member, [ingress, egress]) in drafts {
-        let take = |index: Option<usize>| {
-            let judged = &judged[index?];
-            (judged.enforced.is_some() || judged.audit.is_some()).then(|| (**judged).clone())
-        };
         let subject = Subject {
             name: member.name.clone(),
             host_end: world.workloads[&id].host_end.clone(),
@@ -96,6 +101,11 @@ pub fn compile(world: &World) -> PolicyPlan {
         if subject.ingress.is_some() || subject.egress.is_some() {
             plan.subjects.insert(id, subject);
         }
+    }
+    let [ingress, egress] = of_host.map(take);
+    if ingress.is_some() || egress.is_some() {
+        let host_end = host::HOST.parse().expect("the constant is an interface's name");
+        plan.host = Some(Subject { name: host.name.clone(), host_end, addresses: Vec::new(), ingress, egress });
     }
     classes.fill(&members, &mut plan);
     for (number, plan_number) in (1..).zip(plan.classes.values_mut()) {
@@ -142,8 +152,22 @@ impl Shared {
         if let Some(known) = self.by_key.get(&key) {
             return *known;
         }
+        let index = self.draft_alone(policies, members, member, direction, interned);
+        self.by_key.insert(key, index);
+        index
+    }
+
+    /// The table of one that shares it with nobody.
+    fn draft_alone(
+        &mut self,
+        policies: &Policies,
+        members: &Members,
+        member: &Member,
+        direction: Direction,
+        interned: &mut Interned,
+    ) -> Option<usize> {
         let terms = policies.terms(member, direction);
-        let index = (!terms.is_empty()).then(|| {
+        (!terms.is_empty()).then(|| {
             let mut clauses = |terms: &Terms| Clauses::of(terms, direction, member, members, interned);
             let enforced = terms.enforced();
             self.drafts.push(Draft {
@@ -152,9 +176,7 @@ impl Shared {
                 by: terms.by(),
             });
             self.drafts.len() - 1
-        });
-        self.by_key.insert(key, index);
-        index
+        })
     }
 }
 

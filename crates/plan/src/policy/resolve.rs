@@ -3,13 +3,14 @@
 //! The order is the API's: tier Admin by priority, then the policies of namespaces, then tier Baseline. What is not understood
 //! fails closed: as an Accept it matches nothing, as a Deny or Pass it denies all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_model::policy::{
     Action, ClusterNetworkPolicy, ClusterPeer, Direction, Enforcement, NetworkPolicy, PolicyPort, PortRef,
     Protocol, ProtocolMatch, Tier, WorkloadPort, enforcement,
 };
-use weft_model::{PortName, World};
+use weft_model::{Labels, PortName, World};
 
 use super::matcher::{End, Matcher, Member, Namespaces};
 
@@ -140,7 +141,7 @@ impl Terms {
 #[derive(Debug)]
 pub struct Policies {
     admin: Vec<Prepared>,
-    namespaced: std::collections::BTreeMap<weft_model::NamespaceName, Vec<Prepared>>,
+    namespaced: BTreeMap<weft_model::NamespaceName, Vec<Prepared>>,
     baseline: Vec<Prepared>,
 }
 
@@ -158,16 +159,30 @@ impl Policies {
     /// Prepares them.
     #[must_use]
     pub fn of(world: &World) -> Policies {
-        let mut namespaced: std::collections::BTreeMap<_, Vec<Prepared>> = std::collections::BTreeMap::new();
+        // Those whose subject is hosts are no business of workloads.
+        let mut policies = Policies::of_cluster(world, |policy| policy.spec.subject.nodes.is_none());
         for ((namespace, _), policy) in &world.declared.policies {
-            namespaced.entry(namespace.clone()).or_default().push(of_namespace(namespace, policy));
+            policies.namespaced.entry(namespace.clone()).or_default().push(of_namespace(namespace, policy));
         }
-        let mut cluster: Vec<&ClusterNetworkPolicy> = world.declared.cluster_policies.values().collect();
+        policies
+    }
+
+    /// Prepares those of hosts with such labels: all of them select whatever they are asked about.
+    #[must_use]
+    pub fn of_host(world: &World, labels: &Labels) -> Policies {
+        Policies::of_cluster(world, |policy| {
+            policy.spec.subject.nodes.as_ref().is_some_and(|nodes| nodes.matches(labels))
+        })
+    }
+
+    fn of_cluster(world: &World, admits: impl Fn(&ClusterNetworkPolicy) -> bool) -> Policies {
+        let mut cluster: Vec<&ClusterNetworkPolicy> = 
+            world.declared.cluster_policies.values().filter(|policy| admits(policy)).collect();
         // Equal priorities: by name, so that it is at least always the same.
         cluster.sort_by_key(|p| (p.spec.priority, p.metadata.name.clone()));
         let tier =
             |tier| cluster.iter().filter(move |p| p.spec.tier == tier).map(|p| of_cluster(p)).collect();
-        Policies { admin: tier(Tier::Admin), namespaced, baseline: tier(Tier::Baseline) }
+        Policies { admin: tier(Tier::Admin), namespaced: BTreeMap::new(), baseline: tier(Tier::Baseline) }
     }
 
     /// The numbers of the policies that select a workload: workloads with the same share their terms.

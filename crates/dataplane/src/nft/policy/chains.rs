@@ -14,7 +14,7 @@ use super::elements::Lengths;
 use super::{LOG_GROUP, mark};
 
 /// Before weft's own filter, which accepts.
-const BEFORE_FILTER: i32 = -5;
+pub(super) const BEFORE_FILTER: i32 = -5;
 /// `ct state established,related`.
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 /// Neighbour solicitation and advertisement (RFC 4861): they never leave the segment, and nothing works without them.
@@ -141,7 +141,7 @@ pub(super) fn declare(table: &mut Table, lengths: &Lengths) {
         set(class_map(ip, false), Declaration::verdicts(&[ip.kind()]));
         set(class_map(ip, true), Declaration::verdicts(&[ip.kind()]).intervals());
     }
-    for judge in Judge::all().filter(|j| !j.audit || lengths.audit) {
+    for judge in Judge::all().filter(|j| lengths.workloads && (!j.audit || lengths.audit)) {
         let own = judge.ip.kind();
         set(judge.name("isolated"), Declaration::set(&[own]));
         set(judge.name("denied"), Declaration::verdicts(&[own]));
@@ -159,6 +159,9 @@ pub(super) fn declare(table: &mut Table, lengths: &Lengths) {
 
 /// The rules that are the same for all workloads.
 pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
+    if !lengths.workloads {
+        return;
+    }
     let mut chain = |name: String, base: Option<Base>, rules: Vec<Rule>| {
         table.chains.insert(name, Chain { base, rules });
     };
@@ -195,12 +198,12 @@ pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
 }
 
 /// Matches TCP in the middle: of a connection that conntrack has not seen the beginning of, behind the match of established ones.
-fn amid() -> [Expr; 2] {
+pub(super) fn amid() -> [Expr; 2] {
     let raw = |bytes: &[u8]| Value::Raw(Raw::new(bytes).expect("one byte is a raw value"));
     [Expr::number(Field::L4Proto, 6), Expr::masked(TCP_FLAGS, raw(&SYN), raw(&[0]))]
 }
 
-fn unmark() -> Expr {
+pub(super) fn unmark() -> Expr {
     Expr::set_mark(Mark::Packet, POLICY_MARK, 0)
 }
 

@@ -17,11 +17,13 @@ pub(super) struct Lengths {
     pub(super) bits: BTreeSet<u8>,
     /// Whether something is under audit.
     pub(super) audit: bool,
+    /// Whether workloads are judged at all, and not only the host.
+    pub(super) workloads: bool,
 }
 
 impl Lengths {
     pub(super) fn of(plan: &PolicyPlan) -> Lengths {
-        let mut lengths = Lengths::default();
+        let mut lengths = Lengths { workloads: !plan.subjects.is_empty(), ..Lengths::default() };
         let judged = plan.subjects.values().flat_map(|s| [&s.ingress, &s.egress]).flatten();
         for judged in judged {
             lengths.audit |= judged.audit.is_some();
@@ -39,7 +41,7 @@ impl Lengths {
 }
 
 /// A range of ports as the fewest that share their leading bits: the first port, and how many bits.
-fn prefixes((first, last): (u16, u16)) -> Vec<(u16, u8)> {
+pub(super) fn prefixes((first, last): (u16, u16)) -> Vec<(u16, u8)> {
     let (mut at, end) = (u32::from(first), u32::from(last));
     let mut found = Vec::new();
     while at <= end {

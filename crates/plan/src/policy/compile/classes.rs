@@ -99,7 +99,7 @@ impl Classes {
     /// Writes into a plan the classes that its tables mention, and who is in them.
     pub(super) fn fill(self, members: &Members, plan: &mut PolicyPlan) {
         let mut used: BTreeSet<Class> = BTreeSet::new();
-        for subject in plan.subjects.values() {
+        for subject in plan.all() {
             for judged in [&subject.ingress, &subject.egress].into_iter().flatten() {
                 for table in [&judged.enforced, &judged.audit].into_iter().flatten() {
                     used.extend(table.rows.keys());

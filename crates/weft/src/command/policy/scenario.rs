@@ -87,7 +87,7 @@ pub(super) fn run(session: &Session, paths: &[PathBuf]) -> anyhow::Result<ExitCo
     let (mut passed, mut failed) = (0, Vec::new());
     for Expectation { from, to, allowed } in &expected {
         let target: Target = to.parse().map_err(anyhow::Error::msg)?;
-        let packets = one(&members, from, &target).map_err(anyhow::Error::msg)?;
+        let packets = one(&world, &members, from, &target).map_err(anyhow::Error::msg)?;
         let wrong: Vec<String> = packets
             .iter()
             .map(|packet| (packet, verdict(&world, packet)))
