@@ -36,6 +36,7 @@ build:
 demo: setup-demo build
 	@scripts/demo $(BIN)
 	@scripts/demo-hosts $(BIN)
+	@scripts/demo-policy $(BIN)
 
 test: setup-test build
 	@WEFT_BIN=$(abspath $(BIN)) scripts/test

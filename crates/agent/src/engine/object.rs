@@ -20,10 +20,7 @@ impl Engine {
         let mut writes = Vec::new();
         for mut object in request.objects {
             let id = object.id();
-            object.validate().map_err(|flaw| {
-                Error::new(ErrorKind::Invalid, format!("{id} makes no sense: {flaw}"))
-                    .hint("nothing was changed; correct the field and apply again")
-            })?;
+            object.validate().map_err(|flaw| self.refuse(&id, &flaw, request.dry_run))?;
             if let Some(ending) = ending(&declared, &object) {
                 let message = format!("{id} cannot be taken in: namespace {ending} is terminating");
                 return Err(Error::new(ErrorKind::TryAgain, message)
@@ -43,6 +40,9 @@ impl Engine {
                 writes.push(Write::PutObject(Box::new(object)));
             }
         }
+        if !request.dry_run {
+            self.mended(outcomes.iter().map(|(id, _)| id));
+        }
         if !request.dry_run && !writes.is_empty() {
             self.declare_objects(declared, writes)?;
         }
@@ -55,6 +55,7 @@ impl Engine {
     /// # Errors
     /// With nothing changed.
     pub(crate) fn delete_objects(&mut self, ids: &[ObjectId]) -> Result<Vec<(ObjectId, Outcome)>, Error> {
+        self.mended(ids.iter());
         let mut declared = self.world.declared.clone();
         let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
         for id in ids {

@@ -78,6 +78,7 @@ impl Engine {
             started: Instant::now(),
             early: None,
             health: Vec::new(),
+            refusals: BTreeMap::new(),
             claims: weft_plan::peer::Claims::default(),
             heard: BTreeMap::new(),
             strange: Vec::new(),
