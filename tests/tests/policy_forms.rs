@@ -35,7 +35,12 @@ fn policy(name: &str, annotations: &str, spec: &str) -> String {
     )
 }
 
-fn labelled(scene: &Scene, network: &NetworkName, app: &str, more: impl FnOnce(&mut Profile)) -> Result<Workload> {
+fn labelled(
+    scene: &Scene,
+    network: &NetworkName,
+    app: &str,
+    more: impl FnOnce(&mut Profile),
+) -> Result<Workload> {
     let namespace = Namespace::new()?;
     let mut wish = namespace.wish(network, "eth0")?;
     wish.profile = Profile { labels: [("app".parse()?, app.parse()?)].into(), ..Profile::default() };
@@ -69,7 +74,9 @@ fn audit_says_what_it_would_deny_and_denies_nothing() -> Result<()> {
     apply(&scene, &policy("lock", r#""weft.network/enforcement":"audit""#, spec))?;
     ensure!(reaches(&one, &two, 80), "audit denies");
     ensure!(scene.host.refused(&said)? >= 2, "{:?}", scene.host.status()?.refused);
-    let Reply::Flows(flows) = scene.host.request(&Request::Flows(Flows { after: 0 }))? else { bail!("no flows") };
+    let Reply::Flows(flows) = scene.host.request(&Request::Flows(Flows { after: 0 }))? else {
+        bail!("no flows")
+    };
     let flow = flows.iter().find(|flow| flow.workload == name).context("nothing among the flows")?;
     ensure!(flow.audit && flow.by.contains("NetworkPolicy/default/lock"), "{flow:?}");
     // In force by the same file without the annotation; and back.
@@ -77,7 +84,10 @@ fn audit_says_what_it_would_deny_and_denies_nothing() -> Result<()> {
     ensure!(is_shut(&one, &two, 80), "it is in force");
     apply(&scene, &policy("lock", r#""weft.network/enforcement":"audit""#, spec))?;
     ensure!(reaches(&one, &two, 80), "audit again");
-    ensure!(request(&scene, &[&policy("lock", r#""weft.network/enforcement":"perhaps""#, spec)]).is_err(), "refused");
+    ensure!(
+        request(&scene, &[&policy("lock", r#""weft.network/enforcement":"perhaps""#, spec)]).is_err(),
+        "refused"
+    );
     ensure!(reaches(&one, &two, 80), "what was refused changed something");
     Ok(())
 }
@@ -87,9 +97,11 @@ fn audit_says_what_it_would_deny_and_denies_nothing() -> Result<()> {
 fn named_ports_are_the_destinations() -> Result<()> {
     let scene = Scene::new()?;
     let network = scene.network(1, CASE)?;
-    let web = |port| move |profile: &mut Profile| {
-        let number = WorkloadPort { protocol: Protocol::Tcp, port };
-        profile.named_ports = [("web".parse().expect("a name"), number)].into();
+    let web = |port| {
+        move |profile: &mut Profile| {
+            let number = WorkloadPort { protocol: Protocol::Tcp, port };
+            profile.named_ports = [("web".parse().expect("a name"), number)].into();
+        }
     };
     let one = labelled(&scene, &network, "served", web(8001))?;
     let two = labelled(&scene, &network, "served", web(8002))?;
@@ -102,15 +114,36 @@ fn named_ports_are_the_destinations() -> Result<()> {
         }
     }
     let judged = |what: &str| -> Result<()> {
-        ensure!(reaches(&client, &one, 8001) && is_shut(&client, &one, 8002), "{what}: the first serves 8001");
-        ensure!(reaches(&client, &two, 8002) && is_shut(&client, &two, 8001), "{what}: the second serves 8002");
-        ensure!(is_shut(&client, &none, 8001) && is_shut(&client, &none, 8002), "{what}: the third has no such name");
+        ensure!(
+            reaches(&client, &one, 8001) && is_shut(&client, &one, 8002),
+            "{what}: the first serves 8001"
+        );
+        ensure!(
+            reaches(&client, &two, 8002) && is_shut(&client, &two, 8001),
+            "{what}: the second serves 8002"
+        );
+        ensure!(
+            is_shut(&client, &none, 8001) && is_shut(&client, &none, 8002),
+            "{what}: the third has no such name"
+        );
         Ok(())
     };
     let ports = r#"[{"ports":[{"port":"web"}]}]"#;
-    apply(&scene, &policy("p", "", &format!(r#""podSelector":{{"matchLabels":{{"app":"served"}}}},"ingress":{ports}"#)))?;
+    apply(
+        &scene,
+        &policy("p", "", &format!(r#""podSelector":{{"matchLabels":{{"app":"served"}}}},"ingress":{ports}"#)),
+    )?;
     judged("ingress")?;
-    apply(&scene, &policy("p", "", &format!(r#""podSelector":{{"matchLabels":{{"app":"client"}}}},"policyTypes":["Egress"],"egress":{ports}"#)))?;
+    apply(
+        &scene,
+        &policy(
+            "p",
+            "",
+            &format!(
+                r#""podSelector":{{"matchLabels":{{"app":"client"}}}},"policyTypes":["Egress"],"egress":{ports}"#
+            ),
+        ),
+    )?;
     judged("egress")
 }
 
@@ -129,7 +162,9 @@ fn published_ports_are_judged_by_their_backend() -> Result<()> {
     let inside = |from: &Workload| get(from.namespace.netns(), SocketAddr::new(host, 8080), SILENT).is_ok();
     ensure!(outside() && inside(&friend) && inside(&served), "without policy all is open, hairpin too");
     let allow = |from: &str, port: u16| {
-        let spec = format!(r#""podSelector":{{"matchLabels":{{"app":"served"}}}},"ingress":[{{"from":[{from}],"ports":[{{"port":{port}}}]}}]"#);
+        let spec = format!(
+            r#""podSelector":{{"matchLabels":{{"app":"served"}}}},"ingress":[{{"from":[{from}],"ports":[{{"port":{port}}}]}}]"#
+        );
         apply(&scene, &policy("p", "", &spec))
     };
     let friends = r#"{"podSelector":{"matchLabels":{"app":"friend"}}}"#;
@@ -151,7 +186,8 @@ fn published_ports_are_judged_by_their_backend() -> Result<()> {
 fn selectors_and_rules_with_ten_thousand_values() -> Result<()> {
     let scene = Scene::new()?;
     let network = scene.network(1, CASE)?;
-    let (friend, enemy) = (labelled(&scene, &network, "v9999", plain)?, labelled(&scene, &network, "v10000", plain)?);
+    let (friend, enemy) =
+        (labelled(&scene, &network, "v9999", plain)?, labelled(&scene, &network, "v10000", plain)?);
     let served = labelled(&scene, &network, "served", plain)?;
     let _server = WebServer::start(served.namespace.netns(), anywhere(80))?;
     let values: Vec<String> = (0..10_000).map(|n| format!("\"v{n}\"")).collect();
@@ -162,10 +198,18 @@ fn selectors_and_rules_with_ten_thousand_values() -> Result<()> {
     );
     apply(&scene, &policy("p", "", &spec))?;
     ensure!(reaches(&friend, &served, 80) && is_shut(&enemy, &served, 80), "by labels");
-    let mine: Vec<String> = friend.addresses().map(|a| format!(r#"{{"ipBlock":{{"cidr":"{}"}}}}"#, ipnet::IpNet::from(a))).collect();
-    let blocks = (0..10_000_u32).map(|n| format!(r#"{{"ipBlock":{{"cidr":"172.{}.{}.{}/32"}}}}"#, 16 + n / 65_536, n / 256 % 256, n % 256));
+    let mine: Vec<String> = friend
+        .addresses()
+        .map(|a| format!(r#"{{"ipBlock":{{"cidr":"{}"}}}}"#, ipnet::IpNet::from(a)))
+        .collect();
+    let blocks = (0..10_000_u32).map(|n| {
+        format!(r#"{{"ipBlock":{{"cidr":"172.{}.{}.{}/32"}}}}"#, 16 + n / 65_536, n / 256 % 256, n % 256)
+    });
     let all: Vec<String> = blocks.chain(mine).collect();
-    let spec = format!(r#""podSelector":{{"matchLabels":{{"app":"served"}}}},"ingress":[{{"from":[{}]}}]"#, all.join(","));
+    let spec = format!(
+        r#""podSelector":{{"matchLabels":{{"app":"served"}}}},"ingress":[{{"from":[{}]}}]"#,
+        all.join(",")
+    );
     apply(&scene, &policy("p", "", &spec))?;
     ensure!(reaches(&friend, &served, 80) && is_shut(&enemy, &served, 80), "by addresses");
     Ok(())
@@ -184,7 +228,8 @@ fn contradictory_priorities_are_settled_by_name() -> Result<()> {
     for order in [["a", "b"], ["b", "a"]] {
         let scene = Scene::new()?;
         let network = scene.network(1, CASE)?;
-        let (one, two) = (labelled(&scene, &network, "one", plain)?, labelled(&scene, &network, "two", plain)?);
+        let (one, two) =
+            (labelled(&scene, &network, "one", plain)?, labelled(&scene, &network, "two", plain)?);
         let _server = WebServer::start(two.namespace.netns(), anywhere(80))?;
         for name in order {
             apply(&scene, &cluster(name, if name == "a" { "Deny" } else { "Accept" }, 7))?;
@@ -209,12 +254,17 @@ fn labels_do_not_make_a_namespace() -> Result<()> {
     apply(&scene, &policy("p", "", spec))?;
     let trusted = labelled(&scene, &network, "x", |profile| profile.namespace = "trusted".parse().ok())?;
     ensure!(reaches(&trusted, &served, 80), "one of the namespace");
-    for key in ["kubernetes.io/metadata.name", "namespace", "io.kubernetes.pod.namespace", "weft.network/namespace"] {
+    for key in
+        ["kubernetes.io/metadata.name", "namespace", "io.kubernetes.pod.namespace", "weft.network/namespace"]
+    {
         let crafted = labelled(&scene, &network, "x", |profile| {
             let label = (key.parse().expect("a key"), "trusted".parse().expect("a value"));
             profile.labels.extend([label]);
         })?;
-        ensure!(is_shut(&crafted, &served, 80), "a workload that is labelled {key}=trusted passes for one of the namespace");
+        ensure!(
+            is_shut(&crafted, &served, 80),
+            "a workload that is labelled {key}=trusted passes for one of the namespace"
+        );
     }
     // A namespace's own object cannot say that it is another one.
     apply(&scene, r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"crafty","labels":{"kubernetes.io/metadata.name":"trusted"}}}"#)
@@ -237,14 +287,22 @@ fn the_last_good_policy_stays_in_force_and_status_says_so() -> Result<()> {
     let open = policy("lock", "", r#""podSelector":{"matchLabels":{"app":"two"}},"ingress":[{}]"#);
     let wrong = policy("wrong", "", r#""podSelector":{},"ingress":[{"ports":[{"port":80,"endPort":79}]}]"#);
     // The good one of a bad file is not taken in either.
-    let refused = request(&scene, &[&open, &wrong]).map(|reply| format!("{reply:?}")).unwrap_or_else(|e| format!("{e:#}"));
-    ensure!(refused.contains("NetworkPolicy/default/wrong") && refused.contains("79 is less than port 80"), "{refused}");
+    let refused = request(&scene, &[&open, &wrong])
+        .map(|reply| format!("{reply:?}"))
+        .unwrap_or_else(|e| format!("{e:#}"));
+    ensure!(
+        refused.contains("NetworkPolicy/default/wrong") && refused.contains("79 is less than port 80"),
+        "{refused}"
+    );
     ensure!(is_shut(&one, &two, 80), "half of a bad file was taken in");
     let health = scene.host.status()?.health.join("\n");
     ensure!(health.contains("NetworkPolicy/default/wrong") && health.contains("in force"), "{health}");
     scene.host.restart()?;
     ensure!(is_shut(&one, &two, 80), "after a restart");
-    ensure!(request(&scene, &[&open, &wrong]).is_err() || scene.host.status()?.health.len() == 1, "refused again");
+    ensure!(
+        request(&scene, &[&open, &wrong]).is_err() || scene.host.status()?.health.len() == 1,
+        "refused again"
+    );
     apply(&scene, &open)?;
     apply(&scene, &policy("wrong", "", r#""podSelector":{"matchLabels":{"app":"none"}}"#))?;
     ensure!(reaches(&one, &two, 80), "the good one alone");
@@ -258,10 +316,18 @@ fn the_last_good_policy_stays_in_force_and_status_says_so() -> Result<()> {
 fn attach_explains_the_elements_of_policy() -> Result<()> {
     let scene = Scene::new()?;
     let network = scene.network(1, CASE)?;
-    apply(&scene, &policy("lock", "", r#""podSelector":{"matchLabels":{"app":"two"}},"policyTypes":["Ingress"]"#))?;
+    apply(
+        &scene,
+        &policy("lock", "", r#""podSelector":{"matchLabels":{"app":"two"}},"policyTypes":["Ingress"]"#),
+    )?;
     let namespace = Namespace::new()?;
     let mut command = Command::new(program()?);
-    command.arg("--socket").arg(scene.host.socket()).args(["attach", "--explain", "--network", network.as_str()]);
+    command.arg("--socket").arg(scene.host.socket()).args([
+        "attach",
+        "--explain",
+        "--network",
+        network.as_str(),
+    ]);
     let output = command.args(["-l", "app=two"]).arg(namespace.path()).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

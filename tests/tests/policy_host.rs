@@ -54,7 +54,8 @@ fn real_packets(mode: Mode) -> Result<()> {
         let mut portless = BTreeSet::new();
         // Of one protocol without ports there is one flow between two ends.
         let mut alone = |p: &Packet| {
-            p.port != 0 || portless.insert((p.protocol, p.source.min(p.destination), p.source.max(p.destination)))
+            p.port != 0
+                || portless.insert((p.protocol, p.source.min(p.destination), p.source.max(p.destination)))
         };
         let drawn = (0..60).map(|_| all[usize::try_from(dice.roll(all.len() as u64)).unwrap_or(0)]);
         let some: Vec<Packet> = drawn.filter(|p| alone(p)).collect();
@@ -72,7 +73,10 @@ fn real_packets(mode: Mode) -> Result<()> {
             .collect();
         ensure!(wrong.is_empty(), "world {seed}, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
     }
-    ensure!(passed > 400 && denied > 200, "{passed} packets passed and {denied} did not: the cases are worth nothing");
+    ensure!(
+        passed > 400 && denied > 200,
+        "{passed} packets passed and {denied} did not: the cases are worth nothing"
+    );
     Ok(())
 }
 
@@ -103,7 +107,8 @@ fn a_policy_that_denies_all_locks_nobody_out_and_touches_nobody_else() -> Result
     let mut scene = Scene::new()?;
     let network = scene.network(1, CASE)?;
     let (one, two) = (scene.workload(&network)?, scene.workload(&network)?);
-    let again = |netns: &Netns| Netns::open(Path::new(&format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd())));
+    let again =
+        |netns: &Netns| Netns::open(Path::new(&format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd())));
     let (host, outside) = (again(scene.host.netns())?, again(scene.underlay.netns())?);
     let listen = |netns: &Netns, port| WebServer::start(netns, anywhere(port));
     let _of_host = [listen(&host, 22)?, listen(&host, 2379)?, listen(&host, 80)?];
@@ -196,7 +201,9 @@ fn a_denial_of_the_host_names_its_cause_and_its_cure() -> Result<()> {
     (&standing).write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     ensure!((&standing).read_exact(&mut [0]).is_err(), "a connection that stood goes on");
     wait::until("the denial among the flows", SOON, || {
-        let Reply::Flows(flows) = scene.host.request(&Request::Flows(Flows { after: 0 }))? else { bail!("no flows") };
+        let Reply::Flows(flows) = scene.host.request(&Request::Flows(Flows { after: 0 }))? else {
+            bail!("no flows")
+        };
         let denial = flows.iter().find(|denial| !denial.audit).context("nothing yet")?;
         ensure!(denial.workload == node && denial.by == format!("{by} ingress[0] 'no web'"), "{denial:?}");
         Ok(())

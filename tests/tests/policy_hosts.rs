@@ -24,7 +24,8 @@ fn apply(host: &Host, json: &str) -> Result<()> {
 }
 
 fn policy(direction: &str, list: &str, peers: &[String]) -> String {
-    let peers: Vec<String> = peers.iter().map(|cidr| format!(r#"{{"ipBlock":{{"cidr":"{cidr}"}}}}"#)).collect();
+    let peers: Vec<String> =
+        peers.iter().map(|cidr| format!(r#"{{"ipBlock":{{"cidr":"{cidr}"}}}}"#)).collect();
     format!(
         r#"{{"kind":"NetworkPolicy","apiVersion":"networking.k8s.io/v1","metadata":{{"name":"{direction}"}},
             "spec":{{"podSelector":{{}},"policyTypes":["{}"],"{direction}":[{{"{list}":[{}],"ports":[{{"port":80}}]}}]}}}}"#,
@@ -53,7 +54,8 @@ fn both_ends_are_judged_whichever_way_a_packet_comes() -> Result<()> {
         let address = all[to].addresses().find(|a| a.is_ipv4() == v4);
         address.is_some_and(|to| get(all[from].namespace.netns(), SocketAddr::new(to, 80), patience).is_ok())
     };
-    let blocks = |of: usize| all[of].addresses().map(|a| ipnet::IpNet::from(a).to_string()).collect::<Vec<_>>();
+    let blocks =
+        |of: usize| all[of].addresses().map(|a| ipnet::IpNet::from(a).to_string()).collect::<Vec<_>>();
     for v4 in [true, false] {
         for (from, to) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
             ensure!(reaches(from, to, v4, SOON), "{from} → {to}, IPv4 {v4}: without policy all is open");
@@ -69,9 +71,11 @@ fn both_ends_are_judged_whichever_way_a_packet_comes() -> Result<()> {
         }
     }
     let said = followed(&cluster, &all, 2, 0)?;
-    let hops: Vec<&str> = said["hops"].as_array().into_iter().flatten().filter_map(|h| h["what"].as_str()).collect();
+    let hops: Vec<&str> =
+        said["hops"].as_array().into_iter().flatten().filter_map(|h| h["what"].as_str()).collect();
     ensure!(hops.iter().any(|hop| hop.contains("VXLAN")), "{hops:#?}");
-    let lost = said["hops"].as_array().into_iter().flatten().find(|hop| hop["lost"] == true).context("no loss")?;
+    let lost =
+        said["hops"].as_array().into_iter().flatten().find(|hop| hop["lost"] == true).context("no loss")?;
     ensure!(lost["at"] == cluster.hosts[0].name(), "{said:#}");
     ensure!(lost["what"].as_str().is_some_and(|what| what.contains("denied ingress")), "{said:#}");
     // And the sender's own policies are asked on the sender's host.
@@ -80,7 +84,8 @@ fn both_ends_are_judged_whichever_way_a_packet_comes() -> Result<()> {
         ensure!(reaches(2, 1, v4, SOON) && !reaches(2, 0, v4, SILENT), "egress of the third host, IPv4 {v4}");
     }
     let said = followed(&cluster, &all, 2, 0)?;
-    let lost = said["hops"].as_array().into_iter().flatten().find(|hop| hop["lost"] == true).context("no loss")?;
+    let lost =
+        said["hops"].as_array().into_iter().flatten().find(|hop| hop["lost"] == true).context("no loss")?;
     ensure!(lost["at"] == cluster.hosts[2].name(), "{said:#}");
     drop(servers);
     Ok(())
@@ -88,11 +93,13 @@ fn both_ends_are_judged_whichever_way_a_packet_comes() -> Result<()> {
 
 /// `weft trace` on one host, looking into the other, too.
 fn followed(cluster: &Cluster, all: &[Workload], from: usize, to: usize) -> Result<Value> {
-    let (name, to_address) = (all[from].namespace.container().to_string(), all[to].addresses().find(std::net::IpAddr::is_ipv4));
+    let (name, to_address) =
+        (all[from].namespace.container().to_string(), all[to].addresses().find(std::net::IpAddr::is_ipv4));
     let mut command = Command::new(program()?);
     command.args(["--json", "--socket"]).arg(cluster.hosts[from].socket());
     command.args(["trace", "--wait", "1", "--at"]).arg(cluster.hosts[to].socket());
     command.args([name, format!("{}:80", to_address.context("it has IPv4")?)]);
     let output = command.output()?;
-    serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }

@@ -84,8 +84,14 @@ fn followed(mode: Mode) -> Result<()> {
     }
     let (well, said) = trace(&scene, &["--wait", "1", &from, &format!("{to}:80/UDP")])?;
     ensure!(!well && said["arrived"] == false && said["lost"] == true, "{said:#}");
-    has(&said, &format!("policy denied ingress of {to}: isolated by NetworkPolicy/default/lock; no rule matches"))?;
-    ensure!(said["fixes"][0].as_str().is_some_and(|fix| fix.contains("NetworkPolicy/default/lock")), "{said:#}");
+    has(
+        &said,
+        &format!("policy denied ingress of {to}: isolated by NetworkPolicy/default/lock; no rule matches"),
+    )?;
+    ensure!(
+        said["fixes"][0].as_str().is_some_and(|fix| fix.contains("NetworkPolicy/default/lock")),
+        "{said:#}"
+    );
     // The host reaches its own workloads whatever policies say.
     let (well, said) = trace(&scene, &["host", &format!("{to}:80")])?;
     ensure!(well && said["answer"] == "accepted", "{said:#}");

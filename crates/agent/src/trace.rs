@@ -165,7 +165,8 @@ pub fn follow(question: &Question) -> Result<Seen, TraceError> {
     while Instant::now() < until {
         for (node, follower) in &mut followers {
             let soon = Instant::now() + Duration::from_millis(5);
-            let steps = follower.steps(soon).map_err(|source| TraceError::Ask { node: node.clone(), source })?;
+            let steps =
+                follower.steps(soon).map_err(|source| TraceError::Ask { node: node.clone(), source })?;
             seen.steps.extend(steps.into_iter().map(|step| (node.clone(), step)));
         }
         if let Some(ear) = &ear
@@ -249,7 +250,8 @@ fn links() -> Result<BTreeMap<u32, String>, netlink::Error> {
 /// What interfaces and rules are called that the packet met.
 fn names(node: &str, seen: &mut Seen) -> Result<(), TraceError> {
     let ask = |source| TraceError::Ask { node: node.to_owned(), source };
-    seen.links.extend(links().map_err(ask)?.into_iter().map(|(index, name)| ((node.to_owned(), index), name)));
+    seen.links
+        .extend(links().map_err(ask)?.into_iter().map(|(index, name)| ((node.to_owned(), index), name)));
     let mut socket = Socket::open(Family::Netfilter).map_err(ask)?;
     for (_, step) in seen.steps.iter().filter(|(at, _)| at == node) {
         let key = (node.to_owned(), step.table.clone());

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
-    Action, ClusterNetworkPolicy, ClusterPeer, ClusterPolicySpec, ClusterRuleIn, ClusterRuleOut, HOST_VERSION,
-    NamespacedPods, PortMatch, PortNumber, PortSpan, ProtocolMatch, Subject, Tier,
+    Action, ClusterNetworkPolicy, ClusterPeer, ClusterPolicySpec, ClusterRuleIn, ClusterRuleOut,
+    HOST_VERSION, NamespacedPods, PortMatch, PortNumber, PortSpan, ProtocolMatch, Subject, Tier,
 };
 pub use failsafe::{Failsafe, OpenPort};
 pub use port::{NamedPorts, PolicyPort, PortRef, Protocol, WorkloadPort, named_port};

@@ -178,8 +178,10 @@ fn object(value: Value) -> Result<Object, Flaw> {
         hint,
     };
     let kind = known(&kind_word, &version).map_err(|(path, why)| {
-        let all: Vec<String> =
-            Kind::ALL.iter().map(|k| format!("{} of {}", k.info().kind, k.info().versions.join(" or "))).collect();
+        let all: Vec<String> = Kind::ALL
+            .iter()
+            .map(|k| format!("{} of {}", k.info().kind, k.info().versions.join(" or ")))
+            .collect();
         flaw(path, why, Some(format!("weft knows {}", all.join(", "))))
     })?;
     let mut fields = value;

@@ -127,7 +127,8 @@ impl HostCases {
     }
 
     fn is_host(&self, address: IpAddr) -> bool {
-        !self.cases.parties.contains_key(&address) && ![IpAddr::V4(OUTSIDE4), IpAddr::V6(OUTSIDE6)].contains(&address)
+        !self.cases.parties.contains_key(&address)
+            && ![IpAddr::V4(OUTSIDE4), IpAddr::V6(OUTSIDE6)].contains(&address)
     }
 
     /// What the host's sockets have; how many of the last packets were among it.

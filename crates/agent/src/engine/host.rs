@@ -25,7 +25,7 @@ impl Engine {
     }
 
     /// `host` and `node/HERE` are one.
-    pub(super) fn named<'a>(&self, end: &'a str) -> std::borrow::Cow<'a, str> {
+    pub(super) fn called<'a>(&self, end: &'a str) -> std::borrow::Cow<'a, str> {
         if end == host::HOST { format!("node/{}", self.here.name).into() } else { end.into() }
     }
 
@@ -37,7 +37,10 @@ impl Engine {
         let own = match own_addresses() {
             Ok(own) => own,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "this host's addresses cannot be listed; its connections go on");
+                tracing::warn!(
+                    error = chain(&error),
+                    "this host's addresses cannot be listed; its connections go on"
+                );
                 return Vec::new();
             }
         };

@@ -7,11 +7,11 @@ use weft_kernel::nflog::Logged;
 use weft_kernel::nft::Diff;
 use weft_model::api::{Denial, Error, ErrorKind, Judge};
 use weft_plan::policy::compile::compile;
-use weft_plan::policy::{explain, host};
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::resolve::Policies;
 use weft_plan::policy::verdict::judge;
 use weft_plan::policy::{Packet, Tables};
+use weft_plan::policy::{explain, host};
 
 use super::Engine;
 use crate::{chain, flows};
@@ -27,18 +27,14 @@ impl Engine {
 
     /// Brings policy in line with the world; whether the kernel took all of it. Where it did not, a repair is under way.
     pub(super) fn enforce(&mut self, operation: &str) -> bool {
-        let [install, remove] = [Change::InstallRules, Change::RemoveRules];
         let diff = self.replan_policy();
-        let both = !diff.install.is_empty() && !diff.remove.is_empty();
         let mut answers = Vec::new();
-        for (make, ops) in [(install as fn(_) -> _, diff.install), (remove as fn(_) -> _, diff.remove)] {
-            if !ops.is_empty() {
-                answers.extend(self.apply(operation, &[make(ops)]));
-                if both && answers.len() == 1 {
-                    // What is permitted before and after must not fall between the two.
-                    settle();
-                }
+        for ops in weft_dataplane::nft::policy::phases(diff) {
+            if !answers.is_empty() {
+                // What is permitted before and after must not fall between two batches, nor what is denied pass.
+                settle();
             }
+            answers.extend(self.apply(operation, &[Change::InstallRules(ops)]));
         }
         let refused: Vec<String> = answers.into_iter().filter_map(Result::err).map(|e| chain(&e)).collect();
         for problem in &refused {
@@ -89,7 +85,9 @@ impl Engine {
         let policies = Policies::of(&self.world);
         for packet in logged {
             let Some((audit, direction, host_end)) = flows::prefix(&packet.prefix) else { continue };
-            let Some(subject) = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end) else { continue };
+            let Some(subject) = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end) else {
+                continue;
+            };
             let verdict = match host_end {
                 host::HOST => self.judge_host(&members, direction, &flows::packet(packet)),
                 _ => judge(&policies, &members, &flows::packet(packet)),
@@ -114,7 +112,7 @@ impl Engine {
     /// If one of its ends is not known.
     pub(crate) fn judge(&self, asked: &Judge) -> Result<String, Error> {
         let members = Members::of(&self.world);
-        let [from, to] = [&asked.from, &asked.to].map(|end| self.named(end));
+        let [from, to] = [&asked.from, &asked.to].map(|end| self.called(end));
         let packets = explain::packets(&self.world, &members, &from, &to, asked.protocol, asked.port)
             .map_err(|why| Error::new(ErrorKind::NotFound, why).hint("`weft status` shows workloads"))?;
         let document = explain::document(&self.world, &packets);

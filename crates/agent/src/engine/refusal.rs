@@ -24,7 +24,9 @@ impl Engine {
     /// What is said of them.
     pub(super) fn refusals(&self) -> impl Iterator<Item = String> {
         self.refusals.iter().map(|(id, flaw)| {
-            format!("{id} was refused ({flaw}); what was in force before it still is: correct it, or delete it")
+            format!(
+                "{id} was refused ({flaw}); what was in force before it still is: correct it, or delete it"
+            )
         })
     }
 }

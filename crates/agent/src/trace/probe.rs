@@ -42,7 +42,10 @@ pub enum Answer {
 impl Probe {
     /// Binds a socket in the calling thread's network namespace.
     pub(super) fn open(question: &Question) -> Result<Probe, TraceError> {
-        let make = |source: Errno| TraceError::Socket { what: "make a socket of the sender's", source: source.into() };
+        let make = |source: Errno| TraceError::Socket {
+            what: "make a socket of the sender's",
+            source: source.into(),
+        };
         let family = if question.source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let (kind, protocol) = match question.protocol {
             TCP => (SocketType::STREAM, None),
@@ -113,7 +116,8 @@ fn echo(to: IpAddr) -> Vec<u8> {
     let kind = if to.is_ipv4() { 8 } else { 128 };
     let mut message = [&[kind, 0, 0, 0, 0x77, 0x74, 0, 1], MARK].concat();
     if to.is_ipv4() {
-        let sum = message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+        let sum =
+            message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
         let mut sum: u32 = sum.sum();
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
@@ -130,7 +134,8 @@ mod tests {
     #[test]
     fn the_checksum_makes_the_sum_come_out_even() {
         let message = echo([10, 0, 0, 1].into());
-        let sum: u32 = message.chunks(2).map(|p| u32::from(p[0]) << 8 | u32::from(*p.get(1).unwrap_or(&0))).sum();
+        let sum: u32 =
+            message.chunks(2).map(|p| u32::from(p[0]) << 8 | u32::from(*p.get(1).unwrap_or(&0))).sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
     }
 }

@@ -55,7 +55,9 @@ pub fn tell(question: &Question, seen: &Seen, names: &Names) -> Vec<Hop> {
     match &seen.answer {
         Some(Answer::Accepted) => story.say(&names.to, "answers: it is heard".to_owned()),
         Some(Answer::Refused) => story.say(&names.to, "answers: nobody listens at this port".to_owned()),
-        Some(Answer::Unreachable(why)) => story.lose(&names.from, format!("is told that it cannot go there: {why}")),
+        Some(Answer::Unreachable(why)) => {
+            story.lose(&names.from, format!("is told that it cannot go there: {why}"))
+        }
         None if !lost => story.say(&names.from, "hears no answer".to_owned()),
         None => {}
     }
@@ -96,7 +98,11 @@ impl Story<'_> {
         }
         let dropped = steps().any(|step| step.verdict == Outcome::Drop);
         if let Some(index) = left.filter(|_| !dropped) {
-            let around = self.names.around.as_ref().filter(|_| !self.names.wires.contains_key(&self.name(node, index)));
+            let around = self
+                .names
+                .around
+                .as_ref()
+                .filter(|_| !self.names.wires.contains_key(&self.name(node, index)));
             let around = around.map(|around| format!(", {around}")).unwrap_or_default();
             self.say(node, format!("it leaves by {}{around}", self.link(node, index)));
         }
@@ -122,7 +128,8 @@ impl Story<'_> {
             Outcome::Continue if comment.is_some() => "",
             _ => return,
         };
-        let arrow = if word.is_empty() || what.ends_with(word) { String::new() } else { format!(" → {word}") };
+        let arrow =
+            if word.is_empty() || what.ends_with(word) { String::new() } else { format!(" → {word}") };
         let family = match step.table.family {
             Family::Bridge => "bridge ",
             _ => "",
@@ -159,7 +166,11 @@ impl Story<'_> {
 fn addressed(step: &Step) -> Option<String> {
     let (from, to) = step.ends?;
     Some(match step.ports {
-        Some((source, destination)) => format!("{} -> {}", std::net::SocketAddr::new(from, source), std::net::SocketAddr::new(to, destination)),
+        Some((source, destination)) => format!(
+            "{} -> {}",
+            std::net::SocketAddr::new(from, source),
+            std::net::SocketAddr::new(to, destination)
+        ),
         None => format!("{from} -> {to}"),
     })
 }

@@ -14,6 +14,7 @@
 mod chains;
 mod elements;
 mod host;
+mod phases;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use weft_kernel::ours::{POLICY_MARK, POLICY_MARK_SHIFT};
 use weft_plan::policy::{Class, PolicyPlan, Subject};
 
 use self::elements::Lengths;
+pub use self::phases::phases;
 
 /// The netlink group to which denials are logged.
 pub const LOG_GROUP: u16 = 119;

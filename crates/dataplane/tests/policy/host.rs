@@ -79,7 +79,8 @@ fn the_kernel_takes_the_rules_of_the_host_and_gives_them_back() {
                 nft::apply(&mut socket, batch).unwrap();
             }
             let found = nft::read(&mut socket, &names).unwrap();
-            let left: Vec<&String> = found[&inet()].chains.keys().filter(|c| c.starts_with("host_")).collect();
+            let left: Vec<&String> =
+                found[&inet()].chains.keys().filter(|c| c.starts_with("host_")).collect();
             assert!(left.is_empty(), "{left:?}");
         })
         .unwrap();

@@ -20,7 +20,8 @@ use super::model::{Family, Hook, Rule, TableName};
 use super::read::rules;
 use super::text;
 use super::wire::{
-    ACK, APPEND, BATCH_BEGIN, BATCH_END, CREATE, LIST_ELEMENT, REQUEST, SUBSYSTEM, header, kind, message, table,
+    ACK, APPEND, BATCH_BEGIN, BATCH_END, CREATE, LIST_ELEMENT, REQUEST, SUBSYSTEM, header, kind, message,
+    table,
 };
 use crate::netlink::{self, Message, Messages, Socket};
 
@@ -46,13 +47,18 @@ pub struct Followed {
 }
 
 /// Somebody who is told what rules do with packets. Dropping it ends that.
-#[derive(Debug)]
 pub struct Follower {
     /// Holds the table for as long as it is open.
     _owner: Socket,
     events: Socket,
     /// What the table is called.
     pub table: String,
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("table", &self.table).finish_non_exhaustive()
+    }
 }
 
 /// What a rule, or the end of a chain, did with a packet.
@@ -141,9 +147,11 @@ impl Follower {
         let first = owner.send(messages)?;
         match answer(&mut owner, first, count)? {
             None => Ok(Follower { _owner: owner, events, table: name }),
-            Some((index, source)) => {
-                Err(Error::Refused { op: format!("add table inet {name} {{ flags owner ; }}"), index, source })
-            }
+            Some((index, source)) => Err(Error::Refused {
+                op: format!("add table inet {name} {{ flags owner ; }}"),
+                index,
+                source,
+            }),
         }
     }
 
@@ -176,8 +184,12 @@ impl Follower {
 /// What tells the packets from all others.
 fn matching(followed: &Followed) -> Vec<Expr> {
     let mut all = match (followed.source, followed.destination) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => vec![Expr::eq(Field::IpSaddr, from), Expr::eq(Field::IpDaddr, to)],
-        (IpAddr::V6(from), IpAddr::V6(to)) => vec![Expr::eq(Field::Ip6Saddr, from), Expr::eq(Field::Ip6Daddr, to)],
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            vec![Expr::eq(Field::IpSaddr, from), Expr::eq(Field::IpDaddr, to)]
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            vec![Expr::eq(Field::Ip6Saddr, from), Expr::eq(Field::Ip6Daddr, to)]
+        }
         _ => Vec::new(),
     };
     all.push(Expr::number(Field::L4Proto, followed.protocol.into()));
@@ -216,8 +228,14 @@ pub fn read(event: &Message<'_>) -> Option<Step> {
     let a = table::<17>(event.body(4));
     let word = |at: usize| a[at].and_then(|attribute| attribute.be32());
     let verdict = match (word(4)?, a[5], word(16)) {
-        (1, _, policy) => if policy? == ACCEPT { Outcome::Accept } else { Outcome::Drop }, // NFT_TRACETYPE_POLICY
-        (2, _, _) => Outcome::Return,                                                      // NFT_TRACETYPE_RETURN
+        (1, _, policy) => {
+            if policy? == ACCEPT {
+                Outcome::Accept
+            } else {
+                Outcome::Drop
+            }
+        } // NFT_TRACETYPE_POLICY
+        (2, _, _) => Outcome::Return, // NFT_TRACETYPE_RETURN
         (_, verdict, _) => outcome(verdict?.value)?,
     };
     let network = a[8].map(|header| header.value);
@@ -245,7 +263,7 @@ fn outcome(verdict: &[u8]) -> Option<Outcome> {
     Some(match code?.be32()?.cast_signed() {
         0 => Outcome::Drop,
         1 => Outcome::Accept,
-        -1 | -2 => Outcome::Continue, // NFT_CONTINUE, NFT_BREAK
+        -1 | -2 => Outcome::Continue,    // NFT_CONTINUE, NFT_BREAK
         -3 | -4 => Outcome::To(chain()), // NFT_JUMP, NFT_GOTO
         -5 => Outcome::Return,
         _ => Outcome::Taken,
@@ -259,7 +277,8 @@ fn ends(header: &[u8]) -> Option<(IpAddr, IpAddr)> {
             address(12).zip(address(16))
         }
         6 => {
-            let address = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(header.get(at..at + 16)?).ok()?));
+            let address =
+                |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(header.get(at..at + 16)?).ok()?));
             address(8).zip(address(24))
         }
         _ => None,

@@ -218,13 +218,20 @@ impl Resource for ClusterNetworkPolicy {
                 return Err(Flaw::new("spec.subject.nodes", why));
             }
             None if of_hosts => {
-                let why = format!("policies of apiVersion {HOST_VERSION} are for hosts; those for workloads are of {}", Self::API_VERSION);
+                let why = format!(
+                    "policies of apiVersion {HOST_VERSION} are for hosts; those for workloads are of {}",
+                    Self::API_VERSION
+                );
                 return Err(Flaw::new("spec.subject", why));
             }
             Some(nodes) => selector(nodes, "spec.subject.nodes")?,
             None => {}
         }
-        one_of([namespaces.is_some(), pods.is_some(), nodes.is_some()], "spec.subject", "namespaces, pods and nodes")?;
+        one_of(
+            [namespaces.is_some(), pods.is_some(), nodes.is_some()],
+            "spec.subject",
+            "namespaces, pods and nodes",
+        )?;
         select(namespaces.as_ref(), pods.as_ref(), "spec.subject")?;
         rules(&spec.ingress, &spec.egress, of_hosts)
     }

@@ -61,7 +61,8 @@ impl FromStr for OpenPort {
             None => (text, Protocol::Tcp),
         };
         let port = port.parse().ok().filter(|port| *port != 0);
-        let port = port.ok_or_else(|| format!("'{}' is not PORT[/PROTOCOL], such as 22/TCP", text.escape_default()))?;
+        let port = port
+            .ok_or_else(|| format!("'{}' is not PORT[/PROTOCOL], such as 22/TCP", text.escape_default()))?;
         Ok(OpenPort(WorkloadPort { protocol, port }))
     }
 }

@@ -105,7 +105,8 @@ pub fn compile(world: &World, here: &NodeName) -> PolicyPlan {
     let [ingress, egress] = of_host.map(take);
     if ingress.is_some() || egress.is_some() {
         let host_end = host::HOST.parse().expect("the constant is an interface's name");
-        plan.host = Some(Subject { name: host.name.clone(), host_end, addresses: Vec::new(), ingress, egress });
+        plan.host =
+            Some(Subject { name: host.name.clone(), host_end, addresses: Vec::new(), ingress, egress });
     }
     classes.fill(&members, &mut plan);
     for (number, plan_number) in (1..).zip(plan.classes.values_mut()) {

@@ -91,7 +91,8 @@ impl<'a> Hosts<'a> {
     /// On which host the workload with this address is.
     fn home(&self, address: IpAddr) -> Option<&'a NodeName> {
         let world = self.world?;
-        let holds = |node: &weft_model::Node| node.blocks.values().flatten().any(|block| block.contains(&address));
+        let holds =
+            |node: &weft_model::Node| node.blocks.values().flatten().any(|block| block.contains(&address));
         match world.nodes.len() {
             1 => world.nodes.keys().next(),
             _ => world.nodes.iter().find(|(_, node)| holds(node)).map(|(name, _)| name),
@@ -117,7 +118,9 @@ impl<'a> Hosts<'a> {
         }
         let to_own = self.is_node_local(members, packet) && source.is_some();
         let mut sides = Vec::new();
-        for (direction, name) in [(Direction::Egress, source.filter(|_| !to_own)), (Direction::Ingress, destination)] {
+        for (direction, name) in
+            [(Direction::Egress, source.filter(|_| !to_own)), (Direction::Ingress, destination)]
+        {
             let Some(node) = name.and_then(|name| world.nodes.get(name)) else { continue };
             let Some(name) = name else { continue };
             sides.extend(judge(world, members, (name, node.labels(name)), direction, packet));

@@ -176,7 +176,7 @@ impl Policies {
     }
 
     fn of_cluster(world: &World, admits: impl Fn(&ClusterNetworkPolicy) -> bool) -> Policies {
-        let mut cluster: Vec<&ClusterNetworkPolicy> = 
+        let mut cluster: Vec<&ClusterNetworkPolicy> =
             world.declared.cluster_policies.values().filter(|policy| admits(policy)).collect();
         // Equal priorities: by name, so that it is at least always the same.
         cluster.sort_by_key(|p| (p.spec.priority, p.metadata.name.clone()));

@@ -20,7 +20,8 @@ fn tables_say_what_the_oracle_says() {
     for seed in 0..seeds() {
         let remote = seed % 2 == 1;
         let world = case(seed, Mode::Routed, remote);
-        let (plan, policies, members) = (compile(&world, &here().name), Policies::of(&world), Members::of(&world));
+        let (plan, policies, members) =
+            (compile(&world, &here().name), Policies::of(&world), Members::of(&world));
         let tables = super::Tables::of(&plan);
         for packet in &packets {
             let verdict = judge(&policies, &members, packet);

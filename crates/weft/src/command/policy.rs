@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use serde_json::json;
-use weft_model::api::{Judge, Reply, Request};
 use weft_model::World;
+use weft_model::api::{Judge, Reply, Request};
 use weft_model::policy::Protocol;
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::{Packet, explain};

@@ -49,10 +49,13 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
     let number = |key: &str| packet[key].as_u64().unwrap_or(0);
     let (protocol, port) = (u8::try_from(number("protocol"))?, u16::try_from(number("port"))?);
 
-    let Reply::Status(status) = session.ask(&Request::Status)? else { anyhow::bail!("the agent said no status") };
+    let Reply::Status(status) = session.ask(&Request::Status)? else {
+        anyhow::bail!("the agent said no status")
+    };
     let mut hosts = vec![host(*status)];
     for socket in &args.at {
-        let stream = UnixStream::connect(socket).with_context(|| format!("failed to ask {}", socket.display()))?;
+        let stream =
+            UnixStream::connect(socket).with_context(|| format!("failed to ask {}", socket.display()))?;
         match exchange(stream, &Request::Status)? {
             Reply::Status(status) => hosts.push(host(*status)),
             reply => return Err(unexpected(&reply)),

@@ -11,8 +11,8 @@
 use std::collections::BTreeSet;
 
 use weft_kernel::nft::{
-    Base, Chain, Compare, Declaration, Expr, Field, Hook, IfName, Key, Kind, Operand, Right, Rule, SetRef, Table,
-    Type, Unit, Value,
+    Base, Chain, Compare, Declaration, Expr, Field, Hook, IfName, Key, Kind, Operand, Right, Rule, SetRef,
+    Table, Type, Unit, Value,
 };
 use weft_kernel::ours::{GROUP, GROUP_MASK, POLICY_MARK, TUNNEL};
 use weft_model::policy::{Direction, Failsafe, Protocol};
@@ -61,7 +61,12 @@ impl Judge {
 }
 
 /// Adds all that the host's own policies need, but for the classes: maps and chains of those are the same for all.
-pub(super) fn fill(table: &mut Table, host: &Subject, failsafe: &Failsafe, number: &dyn Fn(&Class) -> Option<u16>) {
+pub(super) fn fill(
+    table: &mut Table,
+    host: &Subject,
+    failsafe: &Failsafe,
+    number: &dyn Fn(&Class) -> Option<u16>,
+) {
     let judges: Vec<Judge> = Judge::ALL.into_iter().filter(|j| rules_of(host, *j).is_some()).collect();
     for (name, ports) in FAILSAFE.into_iter().zip([&failsafe.ingress, &failsafe.egress]) {
         let mut set = Declaration::set(&[Type::Protocol, Type::Port]).empty();
@@ -77,7 +82,9 @@ pub(super) fn fill(table: &mut Table, host: &Subject, failsafe: &Failsafe, numbe
     let base = |hook| Some(Base::new(Kind::Filter, hook, BEFORE_FILTER));
     chain("host_input", base(Hook::Input), first(Direction::Ingress, &judges));
     chain("host_output", base(Hook::Output), first(Direction::Egress, &judges));
-    for (name, v4, v6) in [("host_from", Field::IpSaddr, Field::Ip6Saddr), ("host_to", Field::IpDaddr, Field::Ip6Daddr)] {
+    for (name, v4, v6) in
+        [("host_from", Field::IpSaddr, Field::Ip6Saddr), ("host_to", Field::IpDaddr, Field::Ip6Daddr)]
+    {
         let rules = [(Ip::V4, v4), (Ip::V6, v6)].into_iter().flat_map(|(ip, field)| {
             [
                 Rule::new([Expr::verdict_map(&[field], SetRef::hash(&class_map(ip, false)))]),
@@ -169,7 +176,8 @@ fn first(direction: Direction, judges: &[Judge]) -> Vec<Rule> {
 
 fn judging(judge: Judge, lengths: &BTreeSet<u8>) -> Vec<Rule> {
     let found = |set: &str, more: &[Operand], negate: bool| {
-        let key = [Operand::masked(Field::Mark, POLICY_MARK)].into_iter().chain(more.iter().copied()).collect();
+        let key =
+            [Operand::masked(Field::Mark, POLICY_MARK)].into_iter().chain(more.iter().copied()).collect();
         Expr::Lookup { key, set: SetRef::hash(set), negate }
     };
     let (protocol, port) = (Operand::from(Field::L4Proto), Operand::from(Field::ThDport));

@@ -39,7 +39,8 @@ fn rules(dice: &mut Dice, policy: &mut ClusterNetworkPolicy) {
         }
         for protocol in rule.protocols.iter_mut().flatten().filter(|p| p.destination_named_port.is_some()) {
             let destination_port = PortNumber { number: Some(80), range: None };
-            *protocol = ProtocolMatch { tcp: Some(PortMatch { destination_port }), ..ProtocolMatch::default() };
+            *protocol =
+                ProtocolMatch { tcp: Some(PortMatch { destination_port }), ..ProtocolMatch::default() };
         }
     }
 }
