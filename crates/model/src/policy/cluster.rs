@@ -283,6 +283,9 @@ fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut], of_hosts: bool) -
             if name.len() > 100 {
                 return Err(Flaw::new(format!("{path}.name"), "is longer than 100 bytes"));
             }
+            if name.chars().any(char::is_control) {
+                return Err(Flaw::new(format!("{path}.name"), "holds a control character"));
+            }
             some(peers.len(), &format!("{path}.{list}"))?;
             let networks = of_hosts || direction == Direction::Egress;
             for (at, peer) in peers.iter().enumerate() {
