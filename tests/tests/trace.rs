@@ -67,7 +67,7 @@ fn followed(mode: Mode) -> Result<()> {
     ensure!(well && said["arrived"] == true && said["answer"] == "accepted", "{said:#}");
     has(&said, "sends it by eth0")?;
     has(&said, &format!("the wire of {from}"))?;
-    has(&said, "weft raw: ")?;
+    has(&said, if mode == Mode::Routed { "weft raw: " } else { "bridge weft " })?;
     has(&said, "takes it")?;
     let (well, said) = trace(&scene, &[&from, &format!("{to}:81")])?;
     ensure!(well && said["answer"] == "refused", "{said:#}");

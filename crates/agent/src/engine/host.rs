@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use weft_kernel::conntrack::Flow;
-use weft_kernel::netlink::{self, Family, Socket};
-use weft_kernel::rtnl::address;
 use weft_model::policy::{Direction, Failsafe, OpenPort, Protocol, WorkloadPort};
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::{Packet, Verdict, host};
@@ -34,7 +32,7 @@ impl Engine {
         if self.plan.policy.host.is_none() {
             return Vec::new();
         }
-        let own = match own_addresses() {
+        let own = match crate::host::addresses() {
             Ok(own) => own,
             Err(error) => {
                 tracing::warn!(
@@ -65,13 +63,6 @@ impl Engine {
             _ => false, // its own affair, or forwarded
         }
     }
-}
-
-fn own_addresses() -> Result<BTreeSet<IpAddr>, netlink::Error> {
-    let mut socket = Socket::open(Family::Route)?;
-    socket.dump(&address::list(), |own: &mut BTreeSet<IpAddr>, message| {
-        own.extend(address::read(message).map(|found| found.address.addr()));
-    })
 }
 
 /// What policies for hosts cannot close: as configured, and the store's own ports.

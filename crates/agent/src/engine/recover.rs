@@ -53,7 +53,9 @@ impl Engine {
             block_metadata: config.block_metadata,
             uplink: None,
         };
-        let nodes = [(here.name.clone(), Node::alone(facts.mtu))].into();
+        // Until a cluster says otherwise: policies for hosts are asked about by address.
+        let addresses = host::underlay(&config.underlay).map(|found| found.addresses).unwrap_or_default();
+        let nodes = [(here.name.clone(), Node { addresses, ..Node::alone(facts.mtu) })].into();
         let world = World { nodes, failsafe: super::host::failsafe(config), ..World::default() };
         let mut engine = Engine {
             here,
