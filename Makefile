@@ -38,6 +38,7 @@ build:
 demo: setup-demo build
 	@scripts/demo $(BIN)
 	@scripts/demo-hosts $(BIN)
+	@scripts/demo-policy $(BIN)
 
 test: setup-test build
 	@WEFT_BIN=$(abspath $(BIN)) scripts/test

@@ -8,7 +8,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use weft_dataplane::nft::{policy, ruleset};
 use weft_kernel::netlink::{Family, Socket};
 use weft_kernel::netns::Netns;
-use weft_kernel::nft::{self, Diff};
+use weft_kernel::nft;
 use weft_model::{Object, World};
 use weft_plan::policy::{Numbering, PolicyPlan, Standing, Touched};
 use weft_plan::{Plan, lay_out};
@@ -41,20 +41,13 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-fn apply(socket: &mut Socket, ops: &[nft::Op]) -> Result<()> {
-    if !ops.is_empty() {
-        nft::apply(socket, ops)?;
-    }
-    Ok(())
-}
-
 impl Host {
     /// Everything computed and loaded; with what that took.
     fn new(world: World) -> Result<(Host, [f64; 2], usize)> {
         let mut plan = lay_out(&world, &here()?);
         let (mut standing, mut numbering) = (Standing::default(), Numbering::default());
         let begin = Instant::now();
-        standing.follow(&world, Touched::everything(&world), &mut plan.policy, &mut numbering);
+        standing.follow(&world, &here()?.name, Touched::everything(&world), &mut plan.policy, &mut numbering);
         let computed = ms(begin);
         let mut socket = Socket::open(Family::Netfilter)?;
         let tables = ruleset(&plan);
@@ -62,8 +55,11 @@ impl Host {
         let found = nft::read(&mut socket, &weft_kernel::ours::tables())?;
         let begin = Instant::now();
         let diff = nft::diff(&tables, &found);
-        apply(&mut socket, &diff.install)?;
-        apply(&mut socket, &diff.remove)?;
+        for ops in [&diff.install, &diff.remove] {
+            if !ops.is_empty() {
+                nft::apply(&mut socket, ops)?;
+            }
+        }
         let loaded = ms(begin);
         Ok((Host { world, plan, standing, numbering, socket }, [computed, loaded], elements))
     }
@@ -71,17 +67,18 @@ impl Host {
     fn follow(&mut self, touched: Touched) -> Result<Took> {
         let begin = Instant::now();
         let Host { world, plan, standing, numbering, socket } = self;
-        let difference = standing.follow(world, touched, &mut plan.policy, numbering);
-        let Diff { install, remove } = policy::change(&difference, &plan.policy);
+        let difference = standing.follow(world, &here()?.name, touched, &mut plan.policy, numbering);
+        let batches = policy::phases(policy::change(&difference, &plan.policy));
         let planned = ms(begin);
-        apply(socket, &install)?;
         let mut waited = 0.0;
-        if !install.is_empty() && !remove.is_empty() {
-            let wait = Instant::now();
-            membarrier(MembarrierCommand::Global).context("membarrier")?;
-            waited = ms(wait);
+        for (at, ops) in batches.iter().enumerate() {
+            if at > 0 {
+                let wait = Instant::now();
+                membarrier(MembarrierCommand::Global).context("membarrier")?;
+                waited += ms(wait);
+            }
+            nft::apply(socket, ops)?;
         }
-        apply(socket, &remove)?;
         let all = ms(begin);
         Ok(Took { all: all - waited, kernel: all - waited - planned, waited })
     }
@@ -118,7 +115,13 @@ impl Host {
     fn verify(&mut self) -> Result<()> {
         let mut fresh = PolicyPlan::default();
         let everything = Touched::everything(&self.world);
-        Standing::default().follow(&self.world, everything, &mut fresh, &mut self.numbering.clone());
+        Standing::default().follow(
+            &self.world,
+            &here()?.name,
+            everything,
+            &mut fresh,
+            &mut self.numbering.clone(),
+        );
         ensure!(fresh == self.plan.policy, "what followed is not what a fresh start would make");
         let found = nft::read(&mut self.socket, &weft_kernel::ours::tables())?;
         let left = nft::diff(&ruleset(&self.plan), &found);

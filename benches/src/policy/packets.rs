@@ -195,7 +195,7 @@ fn weft(host: &Netns, [one, two]: [&Netns; 2], world: World) -> Result<()> {
         wired.workloads.insert(workload.id.clone(), workload);
     }
     let mut plan = weft_plan::lay_out(&wired, &here()?);
-    plan.policy = weft_plan::policy::compile::compile(&world);
+    plan.policy = weft_plan::policy::compile::compile(&world, &here()?.name);
     host.run(|| -> Result<()> {
         let report = sync(&mut Linux::open()?, &render(&plan))?;
         ensure!(report.refused.is_empty(), "{:?}", report.refused);

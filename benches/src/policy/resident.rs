@@ -19,7 +19,7 @@ pub(crate) fn hold() -> Result<()> {
     let world = world(WORKLOADS, LOCAL, POLICIES)?;
     let mut plan = lay_out(&world, &here()?);
     let (mut standing, mut numbering) = (Standing::default(), Numbering::default());
-    standing.follow(&world, Touched::everything(&world), &mut plan.policy, &mut numbering);
+    standing.follow(&world, &here()?.name, Touched::everything(&world), &mut plan.policy, &mut numbering);
     // As at a start: all that is wanted is rendered and compared with what there is.
     let rendered = ruleset(&plan);
     let steps = weft_kernel::nft::diff(&rendered, &State::default().tables);

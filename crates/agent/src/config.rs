@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weft_kernel::loopback;
 use weft_model::NodeName;
+use weft_model::policy::{Failsafe, OpenPort};
 
 /// Where the configuration is looked for unless told otherwise.
 pub const PATH: &str = "/etc/weft/config.toml";
@@ -63,10 +64,17 @@ pub struct Config {
     pub bpf_dir: PathBuf,
     /// Whether workloads are kept from the cloud's metadata addresses (169.254.169.254, fd00:ec2::254).
     pub block_metadata: bool,
+    /// Ports of this host that no policy for hosts can close; `[]` for none. By default ssh, joining, the store, agents' questions
+    /// and the answers of DHCP.
+    pub failsafe_ingress: Vec<OpenPort>,
+    /// Ports of others that no policy for hosts can close to this one; `[]` for none. By default names, joining, the store, agents'
+    /// questions and those of DHCP; with them go the ports of `store`.
+    pub failsafe_egress: Vec<OpenPort>,
 }
 
 impl Default for Config {
     fn default() -> Config {
+        let failsafe = Failsafe::default();
         Config {
             node: None,
             state_dir: "/var/lib/weft".into(),
@@ -89,6 +97,8 @@ impl Default for Config {
             cgroup: None,
             bpf_dir: loopback::PINS.into(),
             block_metadata: true,
+            failsafe_ingress: failsafe.ingress.into_iter().collect(),
+            failsafe_egress: failsafe.egress.into_iter().collect(),
         }
     }
 }

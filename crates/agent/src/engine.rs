@@ -8,6 +8,7 @@ mod cluster;
 mod collect;
 mod detach;
 mod events;
+mod host;
 mod network;
 mod object;
 mod peers;
@@ -15,6 +16,7 @@ mod policy;
 mod ports;
 mod record;
 mod recover;
+mod refusal;
 mod report;
 mod share;
 mod sync;
@@ -31,7 +33,9 @@ use weft_kernel::loopback::Place;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind, StoreState};
-use weft_model::{AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, Workload, World};
+use weft_model::{
+    AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, ObjectId, Workload, World,
+};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
 use weft_plan::policy::{Numbering, Standing, Touched};
@@ -81,6 +85,8 @@ pub(crate) struct Engine {
     /// Where plugins leave word.
     journal: std::path::PathBuf,
     started: Instant,
+    /// Objects that were refused, and why.
+    refusals: BTreeMap<ObjectId, String>,
     /// What is wrong, for `weft status`.
     health: Vec<String>,
     /// Who of the other hosts claims what; follows the plan.

@@ -50,7 +50,7 @@ pub struct Plan {
 pub fn plan(world: &World, here: &Here) -> Plan {
     let mut plan = lay_out(world, here);
     if world.nodes.contains_key(&here.name) {
-        plan.policy = policy::compile::compile(world);
+        plan.policy = policy::compile::compile(world, &here.name);
     }
     plan
 }

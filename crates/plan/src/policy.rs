@@ -17,6 +17,7 @@ pub mod compile;
 pub mod difference;
 pub mod explain;
 pub mod fix;
+pub mod host;
 pub mod matcher;
 pub mod numbering;
 pub mod resolve;
@@ -29,7 +30,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use weft_model::policy::Direction;
+use weft_model::policy::{Direction, Failsafe};
 use weft_model::{AttachmentId, IfName};
 
 pub use compile::{Ports, Row};
@@ -55,6 +56,10 @@ impl Class {
 pub struct PolicyPlan {
     /// Workloads of which at least one direction is judged.
     pub subjects: BTreeMap<AttachmentId, Subject>,
+    /// The host itself, if it is judged; the name of its wire's end is [`host::HOST`].
+    pub host: Option<Subject>,
+    /// What passes to and from the host all the same.
+    pub failsafe: Failsafe,
     /// The class of each workload's address, if it is not [`Class::REST`].
     pub peers: BTreeMap<IpAddr, Class>,
     /// The class of further addresses: by the first of each range its last; ranges do not overlap.
@@ -74,6 +79,8 @@ pub struct Frame {
     pub bits: BTreeSet<u8>,
     /// Whether something is under audit.
     pub audit: bool,
+    /// Whether workloads are judged, and not only the host. What the host asks for is not among the above.
+    pub workloads: bool,
 }
 
 /// A workload whose traffic is judged.
@@ -89,6 +96,19 @@ pub struct Subject {
     pub ingress: Option<Arc<Judged>>,
     /// What it may reach.
     pub egress: Option<Arc<Judged>>,
+}
+
+impl PolicyPlan {
+    /// All whose traffic is judged, the host among them.
+    pub fn all(&self) -> impl Iterator<Item = &Subject> {
+        self.subjects.values().chain(&self.host)
+    }
+
+    /// Whether nobody's traffic is judged.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.subjects.is_empty() && self.host.is_none()
+    }
 }
 
 impl Subject {

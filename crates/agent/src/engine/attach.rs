@@ -50,6 +50,7 @@ impl Engine {
         }
         let mut changes = weft_dataplane::steps(&wanted, &weft_dataplane::empty_for_workload().state);
         if wish.explain {
+            changes.splice(..0, self.policy_of(&workload));
             let commands = changes.iter().flat_map(Change::commands).collect();
             return Ok(Attached { commands, ..self.attached(&planned) });
         }
@@ -220,6 +221,15 @@ impl Engine {
         };
         Err(Error::new(ErrorKind::Exists, format!("the Ethernet address {mac} belongs to {holder}"))
             .hint("ask for another, or for none: weft chooses one that is free"))
+    }
+
+    /// What policy would put into the kernel for a workload; nothing of it is done, and nothing is remembered.
+    fn policy_of(&mut self, workload: &Workload) -> Vec<Change> {
+        self.insert(workload.clone());
+        let policy = super::policy::changes(self.replan_policy());
+        self.remove(&workload.id);
+        self.replan_policy();
+        policy
     }
 
     fn free_name(&self, name: &IfName) -> Result<IfName, Error> {

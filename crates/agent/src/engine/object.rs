@@ -36,7 +36,7 @@ impl Engine {
     /// With nothing changed.
     pub(crate) fn apply_objects(&mut self, request: Apply) -> Result<Vec<(ObjectId, Outcome)>, Error> {
         let (mut before, dry_run) = (Before::default(), request.dry_run);
-        match self.take_in(request.objects, &mut before) {
+        match self.take_in(request.objects, dry_run, &mut before) {
             Ok((outcomes, writes)) if !dry_run && !writes.is_empty() => {
                 self.declare_objects(before, writes).map(|()| outcomes)
             }
@@ -47,15 +47,12 @@ impl Engine {
         }
     }
 
-    fn take_in(&mut self, objects: Vec<Object>, before: &mut Before) -> Result<Taken, Error> {
+    fn take_in(&mut self, objects: Vec<Object>, dry_run: bool, before: &mut Before) -> Result<Taken, Error> {
         let mut outcomes = Vec::with_capacity(objects.len());
         let mut writes = Vec::new();
         for mut object in objects {
             let id = object.id();
-            object.validate().map_err(|flaw| {
-                Error::new(ErrorKind::Invalid, format!("{id} makes no sense: {flaw}"))
-                    .hint("nothing was changed; correct the field and apply again")
-            })?;
+            object.validate().map_err(|flaw| self.refuse(&id, &flaw, dry_run))?;
             if let Some(ending) = ending(&self.world.declared, &object) {
                 let message = format!("{id} cannot be taken in: namespace {ending} is terminating");
                 return Err(Error::new(ErrorKind::TryAgain, message)
@@ -74,6 +71,9 @@ impl Engine {
                 writes.push(Write::PutObject(Box::new(object)));
             }
         }
+        if !dry_run {
+            self.mended(outcomes.iter().map(|(id, _)| id));
+        }
         Ok((outcomes, writes))
     }
 
@@ -83,6 +83,7 @@ impl Engine {
     /// # Errors
     /// With nothing changed.
     pub(crate) fn delete_objects(&mut self, ids: &[ObjectId]) -> Result<Vec<(ObjectId, Outcome)>, Error> {
+        self.mended(ids.iter());
         let (mut outcomes, mut writes, mut before) = (Vec::new(), Vec::new(), Before::default());
         for id in ids {
             let outcome = match self.delete_one(id, &mut writes, &mut before) {

@@ -6,11 +6,10 @@ use weft_kernel::conntrack::{self, Filter, Flow};
 use weft_kernel::nflog::Logged;
 use weft_kernel::nft::Diff;
 use weft_model::api::{Denial, Error, ErrorKind, Judge};
-use weft_plan::policy::explain;
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::resolve::Policies;
 use weft_plan::policy::verdict::judge;
-use weft_plan::policy::{Difference, Packet, Tables};
+use weft_plan::policy::{Difference, Packet, Tables, explain, host};
 
 use super::Engine;
 use crate::{chain, flows};
@@ -30,7 +29,8 @@ impl Engine {
     /// Has the plan follow what was touched of the world; says in what its policy differs.
     pub(super) fn follow_policy(&mut self) -> Difference {
         let touched = std::mem::take(&mut self.touched);
-        self.standing.follow(&self.world, touched, &mut self.plan.policy, &mut self.numbering)
+        let (plan, numbering) = (&mut self.plan.policy, &mut self.numbering);
+        self.standing.follow(&self.world, &self.here.name, touched, plan, numbering)
     }
 
     /// The same; returns the steps from what was in force to what shall be.
@@ -41,21 +41,17 @@ impl Engine {
 
     /// Brings policy in line with the world. Where the kernel does not take all of it, a repair is under way.
     pub(super) fn enforce(&mut self, operation: &str) -> Enforced {
-        let [install, remove] = [Change::InstallRules, Change::RemoveRules];
         let diff = self.replan_policy();
         if diff.is_empty() {
             return Enforced::Nothing;
         }
-        let both = !diff.install.is_empty() && !diff.remove.is_empty();
         let mut answers = Vec::new();
-        for (make, ops) in [(install as fn(_) -> _, diff.install), (remove as fn(_) -> _, diff.remove)] {
-            if !ops.is_empty() {
-                answers.extend(self.apply(operation, &[make(ops)]));
-                if both && answers.len() == 1 {
-                    // What is permitted before and after must not fall between the two.
-                    settle();
-                }
+        for ops in weft_dataplane::nft::policy::phases(diff) {
+            if !answers.is_empty() {
+                // What is permitted before and after must not fall between two batches, nor what is denied pass.
+                settle();
             }
+            answers.extend(self.apply(operation, &[Change::InstallRules(ops)]));
         }
         let refused: Vec<String> = answers.into_iter().filter_map(Result::err).map(|e| chain(&e)).collect();
         for problem in &refused {
@@ -71,7 +67,7 @@ impl Engine {
     /// Has the kernel forget connections that are denied now: their next packet begins anew, and is judged. Others are
     /// left alone, or translated ones would break.
     pub(super) fn end_denied_flows(&mut self) {
-        if self.plan.policy.subjects.is_empty() {
+        if self.plan.policy.is_idle() {
             return;
         }
         let flows = match conntrack::flows(self.kernel.netfilter(), &Filter::default()) {
@@ -88,7 +84,8 @@ impl Engine {
             let (source, protocol) = (flow.original.source, flow.original.protocol);
             !tables.pass(&Packet { source, destination, protocol, port })
         };
-        let denied: Vec<Flow> = flows.into_iter().filter(denied).collect();
+        let of_host = self.denied_of_host(&flows);
+        let denied: Vec<Flow> = flows.iter().filter(|flow| denied(flow)).chain(of_host).cloned().collect();
         if denied.is_empty() {
             return;
         }
@@ -107,9 +104,13 @@ impl Engine {
         let policies = Policies::for_members(&self.world, &members);
         for packet in logged {
             let Some((audit, direction, host_end)) = flows::prefix(&packet.prefix) else { continue };
-            let mut subjects = self.plan.policy.subjects.values();
-            let Some(subject) = subjects.find(|s| s.host_end.as_str() == host_end) else { continue };
-            let verdict = judge(&policies, &members, &flows::packet(packet));
+            let Some(subject) = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end) else {
+                continue;
+            };
+            let verdict = match host_end {
+                host::HOST => self.judge_host(&members, direction, &flows::packet(packet)),
+                _ => judge(&policies, &members, &flows::packet(packet)),
+            };
             let by = subject.judged(direction).map(|j| &*j.by).unwrap_or_default();
             let by = flows::cause(&verdict, direction, audit, by);
             let names = [packet.source, packet.destination]
@@ -130,7 +131,8 @@ impl Engine {
     /// If one of its ends is not known.
     pub(crate) fn judge(&self, asked: &Judge) -> Result<String, Error> {
         let members = Members::of(&self.world);
-        let packets = explain::packets(&members, &asked.from, &asked.to, asked.protocol, asked.port)
+        let [from, to] = [&asked.from, &asked.to].map(|end| self.called(end));
+        let packets = explain::packets(&self.world, &members, &from, &to, asked.protocol, asked.port)
             .map_err(|why| Error::new(ErrorKind::NotFound, why).hint("`weft status` shows workloads"))?;
         let document = explain::document(&self.world, &packets);
         serde_json::to_string(&document).map_err(|e| Error::new(ErrorKind::Storage, e.to_string()))

@@ -53,7 +53,10 @@ impl Engine {
             block_metadata: config.block_metadata,
             uplink: None,
         };
-        let world = World { nodes: [(here.name.clone(), Node::alone(facts.mtu))].into(), ..World::default() };
+        // Until a cluster says otherwise: policies for hosts are asked about by address.
+        let addresses = host::underlay(&config.underlay).map(|found| found.addresses).unwrap_or_default();
+        let nodes = [(here.name.clone(), Node { addresses, ..Node::alone(facts.mtu) })].into();
+        let world = World { nodes, failsafe: super::host::failsafe(config), ..World::default() };
         let mut engine = Engine {
             here,
             world,
@@ -79,6 +82,7 @@ impl Engine {
             started: Instant::now(),
             early: None,
             health: Vec::new(),
+            refusals: BTreeMap::new(),
             claims: weft_plan::peer::Claims::default(),
             heard: BTreeMap::new(),
             strange: Vec::new(),

@@ -13,6 +13,8 @@
 
 mod chains;
 mod elements;
+mod host;
+mod phases;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use weft_plan::policy::difference::Pair;
 use weft_plan::policy::{Class, Difference, PolicyPlan, Subject};
 
 use self::chains::Judge;
+pub use self::phases::phases;
 
 /// The netlink group to which denials are logged.
 pub const LOG_GROUP: u16 = 119;
@@ -38,6 +41,9 @@ pub fn fill(plan: &PolicyPlan, tables: &mut Tables) {
     for subject in plan.subjects.values() {
         chains::of_subject(table, subject);
         elements::of_subject(table, &number, subject, |_| None);
+    }
+    if let Some(subject) = &plan.host {
+        host::fill(table, subject, &plan.failsafe, &number);
     }
     elements::of_peers(table, &number, plan.peers.iter().map(|(address, class)| (*address, *class)));
     elements::of_blocks(
@@ -103,6 +109,9 @@ fn side(difference: &Difference, plan: &PolicyPlan, same: &mut Same, after: bool
             Some(found)
         };
         elements::of_subject(&mut table, &number, subject, &mut rows);
+    }
+    if let Some(subject) = difference.host.as_ref().and_then(|pair| of(pair, after)) {
+        host::fill(&mut table, subject, &difference.failsafe[usize::from(after)], &number);
     }
     let peers = difference.peers.iter();
     elements::of_peers(&mut table, &number, peers.filter_map(|(at, pair)| Some((*at, *of(pair, after)?))));

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
+mod flips;
+mod host;
 mod walk;
 
 use weft_dataplane::nft::{policy, ruleset};
@@ -138,12 +140,13 @@ fn what_stands_follows_into_the_kernel() {
         let mut plan = plan(&world, &here());
         let (mut standing, mut numbering) = (Standing::default(), Numbering::default());
         plan.policy = PolicyPlan::default();
-        standing.follow(&world, Touched::everything(&world), &mut plan.policy, &mut numbering);
+        standing.follow(&world, &here().name, Touched::everything(&world), &mut plan.policy, &mut numbering);
         let mut kernel = Tables::default();
         apply(&mut kernel, &nft::diff(&ruleset(&plan), &Tables::default()));
         for at in 0..40 {
             let touched = step(&mut dice, &mut world);
-            let difference = standing.follow(&world, touched.clone(), &mut plan.policy, &mut numbering);
+            let difference =
+                standing.follow(&world, &here().name, touched.clone(), &mut plan.policy, &mut numbering);
             apply(&mut kernel, &policy::change(&difference, &plan.policy));
             let wanted = nft::diff(&ruleset(&plan), &kernel);
             assert!(wanted.is_empty(), "seed {seed}, change {at}, {touched:?}: left over: {wanted:?}");

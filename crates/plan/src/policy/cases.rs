@@ -2,6 +2,7 @@
 //!
 //! The same number always makes the same case. For tests only; nothing here is random by itself.
 
+pub mod host;
 mod policies;
 mod steps;
 

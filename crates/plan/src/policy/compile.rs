@@ -3,8 +3,8 @@
 //! All that is ordered (tiers, priorities, first match) is decided here; what is left is a set of what passes.
 
 use serde::Serialize;
-use weft_model::World;
 use weft_model::policy::Protocol;
+use weft_model::{NodeName, World};
 
 use super::{Numbering, PolicyPlan, Standing, Touched};
 
@@ -50,12 +50,12 @@ impl Row {
     }
 }
 
-/// Compiles the policies of the world for the workloads that are on this host: all of it is a change.
+/// Compiles the policies of the world for a host and the workloads that are on it: all of it is a change.
 #[must_use]
-pub fn compile(world: &World) -> PolicyPlan {
+pub fn compile(world: &World, here: &NodeName) -> PolicyPlan {
     let mut plan = PolicyPlan::default();
     let touched = Touched::everything(world);
-    Standing::default().follow(world, touched, &mut plan, &mut Numbering::default());
+    Standing::default().follow(world, here, touched, &mut plan, &mut Numbering::default());
     plan
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weft_model::AttachmentId;
+use weft_model::policy::Failsafe;
 
 use super::{Class, Frame, PolicyPlan, Subject};
 
@@ -21,6 +22,10 @@ pub struct Difference {
     pub blocks: BTreeMap<IpAddr, Pair<(IpAddr, Class)>>,
     /// Classes with their numbers.
     pub classes: BTreeMap<Class, Pair<u16>>,
+    /// The host itself, if it or the fail-safe differs.
+    pub host: Option<Pair<Subject>>,
+    /// What passes to and from the host all the same: what did, and what does.
+    pub failsafe: [Failsafe; 2],
     /// What judging must be able to do, whether it differs or not.
     pub frame: Pair<Frame>,
 }
@@ -34,6 +39,9 @@ impl Difference {
             peers: compare(&before.peers, &after.peers),
             blocks: compare(&before.blocks, &after.blocks),
             classes: compare(&before.classes, &after.classes),
+            host: (before.host != after.host || before.failsafe != after.failsafe)
+                .then(|| (before.host.clone(), after.host.clone())),
+            failsafe: [before.failsafe.clone(), after.failsafe.clone()],
             frame: (before.frame.clone(), after.frame.clone()),
         }
     }
@@ -45,6 +53,7 @@ impl Difference {
             && self.peers.is_empty()
             && self.blocks.is_empty()
             && self.classes.is_empty()
+            && self.host.is_none()
             && self.frame.0 == self.frame.1
     }
 
@@ -54,6 +63,10 @@ impl Difference {
         put(&mut plan.peers, &self.peers);
         put(&mut plan.blocks, &self.blocks);
         put(&mut plan.classes, &self.classes);
+        if let Some((_, host)) = &self.host {
+            plan.host.clone_from(host);
+        }
+        plan.failsafe.clone_from(&self.failsafe[1]);
         plan.frame.clone_from(&self.frame.1);
     }
 }

@@ -77,7 +77,7 @@ impl PolicyPlan {
         }
         self.classes.retain(|class, _| !unnumbered.contains(class));
         self.classes.insert(Class::OVERFLOW, LAST + 1);
-        for subject in self.subjects.values_mut() {
+        for subject in self.subjects.values_mut().chain(&mut self.host) {
             for judged in [&mut subject.ingress, &mut subject.egress].into_iter().flatten() {
                 let mut shut = (**judged).clone();
                 for table in [&mut shut.enforced, &mut shut.audit].into_iter().flatten() {

@@ -10,7 +10,7 @@ use weft_model::policy::{
     Action, ClusterNetworkPolicy, ClusterPeer, Direction, Enforcement, NamedPorts, NetworkPolicy, PolicyPort,
     PortRef, Protocol, ProtocolMatch, Tier, WorkloadPort, enforcement,
 };
-use weft_model::{NamespaceName, PortName, World};
+use weft_model::{Labels, NamespaceName, PortName, World};
 
 use super::matcher::{End, Matcher, Member, Members, Namespaces};
 
@@ -179,16 +179,30 @@ impl Policies {
     }
 
     fn some(world: &World, wanted: impl Fn(&NamespaceName) -> bool) -> Policies {
-        let mut namespaced: BTreeMap<_, Vec<Prepared>> = BTreeMap::new();
+        // Those whose subject is hosts are no business of workloads.
+        let mut policies = Policies::of_cluster(world, |policy| policy.spec.subject.nodes.is_none());
         for ((namespace, _), policy) in world.declared.policies.iter().filter(|((ns, _), _)| wanted(ns)) {
-            namespaced.entry(namespace.clone()).or_default().push(of_namespace(namespace, policy));
+            policies.namespaced.entry(namespace.clone()).or_default().push(of_namespace(namespace, policy));
         }
-        let mut cluster: Vec<&ClusterNetworkPolicy> = world.declared.cluster_policies.values().collect();
+        policies
+    }
+
+    /// Prepares those of hosts with such labels: all of them select whatever they are asked about.
+    #[must_use]
+    pub fn of_host(world: &World, labels: &Labels) -> Policies {
+        Policies::of_cluster(world, |policy| {
+            policy.spec.subject.nodes.as_ref().is_some_and(|nodes| nodes.matches(labels))
+        })
+    }
+
+    fn of_cluster(world: &World, admits: impl Fn(&ClusterNetworkPolicy) -> bool) -> Policies {
+        let mut cluster: Vec<&ClusterNetworkPolicy> =
+            world.declared.cluster_policies.values().filter(|policy| admits(policy)).collect();
         // Equal priorities: by name, so that it is at least always the same.
         cluster.sort_by_key(|p| (p.spec.priority, p.metadata.name.clone()));
         let tier =
             |tier| cluster.iter().filter(move |p| p.spec.tier == tier).map(|p| of_cluster(p)).collect();
-        Policies { admin: tier(Tier::Admin), namespaced, baseline: tier(Tier::Baseline) }
+        Policies { admin: tier(Tier::Admin), namespaced: BTreeMap::new(), baseline: tier(Tier::Baseline) }
     }
 
     /// The numbers of the policies that select a workload: workloads with the same share their terms.

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use weft_model::namespace::default_namespace;
-use weft_model::{AttachmentId, Kind, ObjectId, Remote, RemoteName, World};
+use weft_model::{AttachmentId, Kind, NodeName, ObjectId, Remote, RemoteName, World};
 
 use self::cells::Cells;
 use self::drafts::Drafts;
@@ -118,6 +118,8 @@ pub struct Standing {
     segments: BTreeMap<IpAddr, u32>,
     cells: Cells,
     drafts: Drafts,
+    /// The drafts of the host's own tables, by direction.
+    host: [Option<u32>; 2],
     /// How many addresses in ranges of a class are like the rest all the same.
     unlike: usize,
 }
@@ -130,6 +132,8 @@ struct Round {
     selection: BTreeSet<AttachmentId>,
     /// Workloads of this host whose part of the plan may be another.
     subjects: BTreeSet<AttachmentId>,
+    /// Whether the host's own part may be another.
+    host: bool,
     /// Addresses that may belong to another cell, and those that may belong to another class.
     moved: BTreeSet<IpAddr>,
     review: BTreeSet<IpAddr>,
@@ -151,6 +155,7 @@ impl Standing {
     pub fn follow(
         &mut self,
         world: &World,
+        here: &NodeName,
         touched: Touched,
         plan: &mut PolicyPlan,
         numbering: &mut Numbering,
@@ -159,15 +164,16 @@ impl Standing {
         let asleep = declared.policies.is_empty() && declared.cluster_policies.is_empty();
         if asleep || self.overflowing {
             let before = std::mem::take(plan);
+            plan.failsafe.clone_from(&world.failsafe);
             *self = Standing::default();
             if !asleep {
-                self.anew(world, plan, numbering);
+                self.anew(world, here, plan, numbering);
             }
             return Difference::between(&before, plan);
         }
         let touched = if self.awake { touched } else { Touched::everything(world) };
         self.awake = true;
-        let difference = self.round(world, touched, plan, numbering);
+        let difference = self.round(world, here, touched, plan, numbering);
         let unnumbered = difference.classes.values().any(|(_, number)| *number == Some(0));
         if !unnumbered {
             difference.apply(plan);
@@ -181,9 +187,9 @@ impl Standing {
     }
 
     /// Everything, as if it were new.
-    fn anew(&mut self, world: &World, plan: &mut PolicyPlan, numbering: &mut Numbering) {
+    fn anew(&mut self, world: &World, here: &NodeName, plan: &mut PolicyPlan, numbering: &mut Numbering) {
         self.awake = true;
-        self.round(world, Touched::everything(world), plan, numbering).apply(plan);
+        self.round(world, here, Touched::everything(world), plan, numbering).apply(plan);
         self.overflowing = plan.classes.values().any(|number| *number == 0);
         if self.overflowing {
             plan.shut_out_the_unnumbered();
@@ -193,6 +199,7 @@ impl Standing {
     fn round(
         &mut self,
         world: &World,
+        here: &NodeName,
         touched: Touched,
         plan: &PolicyPlan,
         numbering: &mut Numbering,
@@ -203,14 +210,14 @@ impl Standing {
         self.relabel(&namespaces, world, &mut round);
         self.enter(&touched.workloads, &touched.remote, world, &mut round);
         self.declare(&policies, world, &mut round);
-        self.select(world, &mut round);
+        self.select(world, here, &mut round);
         let left = self.kinds.sweep(&mut round.changed);
         self.rule(world, &mut round);
         let forgotten = self.meet(&mut round);
         self.place(&mut round);
         let turnover = self.settle(&mut round);
         self.derive(&turnover, &mut round);
-        let difference = self.outcome(world, &turnover, plan, numbering, round);
+        let difference = self.outcome((world, here), &turnover, plan, numbering, round);
         left.into_iter().for_each(|kind| self.kinds.release(kind));
         self.matchers.free(&forgotten);
         difference

@@ -45,15 +45,19 @@ impl<'a> Tables<'a> {
             };
             let judged = self.subjects.get(&own).and_then(|subject| subject.judged(direction));
             let table = judged.and_then(|judged| judged.table(audit));
-            table.is_none_or(|table| table.row(self.class(peer)).passes(packet.protocol, packet.port))
+            table.is_none_or(|table| table.row(self.plan.class(peer)).passes(packet.protocol, packet.port))
         })
     }
+}
 
-    fn class(&self, address: IpAddr) -> Class {
+impl PolicyPlan {
+    /// The class of an address.
+    #[must_use]
+    pub fn class(&self, address: IpAddr) -> Class {
         let of_block = || {
-            let (_, (last, class)) = self.plan.blocks.range(..=address).next_back()?;
+            let (_, (last, class)) = self.blocks.range(..=address).next_back()?;
             (address <= *last).then_some(*class)
         };
-        self.plan.peers.get(&address).copied().or_else(of_block).unwrap_or(Class::REST)
+        self.peers.get(&address).copied().or_else(of_block).unwrap_or(Class::REST)
     }
 }

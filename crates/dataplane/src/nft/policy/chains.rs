@@ -13,6 +13,8 @@ use weft_plan::policy::{Class, Frame, Subject};
 use super::super::inet::POLICY;
 use super::{LOG_GROUP, mark};
 
+/// Before weft's own filter, which accepts.
+pub(super) const BEFORE_FILTER: i32 = -5;
 /// Neighbour solicitation and advertisement (RFC 4861): they never leave the segment, and nothing works without them.
 const NEIGHBOURS: [u32; 2] = [135, 136];
 /// The flags of TCP, and SYN among them (RFC 9293, section 3.1).
@@ -143,7 +145,7 @@ pub(super) fn declare(table: &mut Table, frame: &Frame) {
         set(class_map(ip, true), Declaration::verdicts(&[ip.kind()]).intervals());
         set(itself(ip), Declaration::set(&[ip.kind(), ip.kind()]));
     }
-    for judge in Judge::all().filter(|j| !j.audit || frame.audit) {
+    for judge in Judge::all().filter(|j| frame.workloads && (!j.audit || frame.audit)) {
         let own = judge.ip.kind();
         set(judge.name("isolated"), Declaration::set(&[own]));
         set(judge.name("denied"), Declaration::verdicts(&[own]));
@@ -166,6 +168,9 @@ pub(super) fn idle(table: &mut Table) {
 
 /// The rules that are the same for all workloads.
 pub(super) fn fixed(table: &mut Table, frame: &Frame) {
+    if !frame.workloads {
+        return idle(table);
+    }
     let mut chain = |name: String, rules: Vec<Rule>| {
         table.chains.insert(name, Chain { base: None, rules });
     };
@@ -201,12 +206,12 @@ pub(super) fn fixed(table: &mut Table, frame: &Frame) {
 }
 
 /// Matches TCP in the middle: of a connection that conntrack has not seen the beginning of, behind the match of established ones.
-fn amid() -> [Expr; 2] {
+pub(super) fn amid() -> [Expr; 2] {
     let raw = |bytes: &[u8]| Value::Raw(Raw::new(bytes).expect("one byte is a raw value"));
     [Expr::number(Field::L4Proto, 6), Expr::masked(TCP_FLAGS, raw(&SYN), raw(&[0]))]
 }
 
-fn unmark() -> Expr {
+pub(super) fn unmark() -> Expr {
     Expr::set_mark(Mark::Packet, POLICY_MARK, 0)
 }
 

@@ -21,9 +21,12 @@ pub(super) type Key = (usize, Vec<u32>, NamedPorts);
 #[derive(Debug)]
 pub(super) struct Draft {
     key: Arc<Key>,
+    /// Whether it is the host's: the policies that select it select nobody else.
+    of_host: bool,
     /// Its policies in their order.
     ordered: Vec<u32>,
-    pub(super) members: BTreeSet<AttachmentId>,
+    /// Workloads; `None` is the host.
+    pub(super) members: BTreeSet<Option<AttachmentId>>,
     /// What it has come to; nothing if everything passes.
     pub(super) judged: Option<Arc<Judged>>,
     /// The lengths of the prefixes that its ranges of ports come to, a bit each.
@@ -35,10 +38,12 @@ pub(super) struct Draft {
 pub(super) struct Drafts {
     by_key: HashMap<Arc<Key>, u32>,
     all: Numbered<Draft>,
-    /// How many have ranges of ports that come to prefixes of so many bits; how many judge, and have an audit.
+    /// Of those for workloads: how many have ranges of ports that come to prefixes of so many bits; how many judge, and have an audit.
     lengths: [u32; 16],
     judging: u32,
     audits: u32,
+    /// How many judge the host.
+    of_host: u32,
 }
 
 impl Drafts {
@@ -47,25 +52,26 @@ impl Drafts {
     }
 
     /// Adds a workload to those that share a table; whether that is new.
-    pub(super) fn join(&mut self, key: Key, member: &AttachmentId) -> (u32, bool) {
+    pub(super) fn join(&mut self, key: Key, member: Option<&AttachmentId>) -> (u32, bool) {
         if let Some(id) = self.by_key.get(&key) {
             if let Some(draft) = self.all.get_mut(*id) {
-                draft.members.insert(member.clone());
+                draft.members.insert(member.cloned());
             }
             return (*id, false);
         }
         let key = Arc::new(key);
-        let members = [member.clone()].into();
+        let members = [member.cloned()].into();
+        let of_host = member.is_none();
         let (ordered, judged) = (Vec::new(), None);
-        let id = self.all.add(Draft { key: Arc::clone(&key), ordered, members, judged, lengths: 0 });
+        let id = self.all.add(Draft { key: Arc::clone(&key), of_host, ordered, members, judged, lengths: 0 });
         self.by_key.insert(key, id);
         (id, true)
     }
 
     /// Takes a workload out; whether it was the last one.
-    pub(super) fn leave(&mut self, id: u32, member: &AttachmentId) -> bool {
+    pub(super) fn leave(&mut self, id: u32, member: Option<&AttachmentId>) -> bool {
         let Some(draft) = self.all.get_mut(id) else { return false };
-        draft.members.remove(member);
+        draft.members.remove(&member.cloned());
         draft.members.is_empty()
     }
 
@@ -149,14 +155,20 @@ impl Drafts {
         let lengths = judged.as_deref().map_or(0, lengths);
         let old = std::mem::replace(&mut draft.judged, judged);
         let former = std::mem::replace(&mut draft.lengths, lengths);
-        for bits in 0..16 {
-            let has = |mask: u16| u32::from(mask >> bits & 1);
-            self.lengths[bits] = self.lengths[bits] + has(lengths) - has(former);
-        }
         let new = draft.judged.clone();
-        let audits = |judged: Option<&Judged>| u32::from(judged.is_some_and(|j| j.audit.is_some()));
-        self.judging = self.judging + u32::from(new.is_some()) - u32::from(old.is_some());
-        self.audits = self.audits + audits(new.as_deref()) - audits(old.as_deref());
+        let judges = |judged: &Option<Arc<Judged>>| u32::from(judged.is_some());
+        if draft.of_host {
+            self.of_host = self.of_host + judges(&new) - judges(&old);
+        } else {
+            for bits in 0..16 {
+                let has = |mask: u16| u32::from(mask >> bits & 1);
+                self.lengths[bits] = self.lengths[bits] + has(lengths) - has(former);
+            }
+            let audits =
+                |judged: &Option<Arc<Judged>>| u32::from(judged.as_ref().is_some_and(|j| j.audit.is_some()));
+            self.judging = self.judging + judges(&new) - judges(&old);
+            self.audits = self.audits + audits(&new) - audits(&old);
+        }
         let none = BTreeMap::new();
         for all in [false, true] {
             let (old, new) = (rows(old.as_deref(), all, &none), rows(new.as_deref(), all, &none));
@@ -178,7 +190,8 @@ impl Drafts {
     /// What judging must be able to do.
     pub(super) fn frame(&self) -> Option<Frame> {
         let bits = (1..16).filter(|bits| self.lengths[usize::from(*bits)] > 0).collect();
-        (self.judging > 0).then_some(Frame { bits, audit: self.audits > 0 })
+        let (workloads, audit) = (self.judging > 0, self.audits > 0);
+        (workloads || self.of_host > 0).then_some(Frame { bits, audit, workloads })
     }
 }
 

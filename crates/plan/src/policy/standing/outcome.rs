@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_model::World;
+use weft_model::{NodeName, World};
 
 use super::cells::Turnover;
 use super::{Round, Standing};
+use crate::policy::host;
 use crate::policy::{Class, Difference, Judged, Numbering, PolicyPlan, Subject};
 
 impl Standing {
@@ -96,7 +97,8 @@ impl Standing {
             let (slots, matchers, cells) = (&self.slots, &self.matchers, &mut self.cells);
             if self.drafts.derive(draft, only, slots, matchers, cells, &mut round.turned) {
                 let members = self.drafts.get(draft).into_iter().flat_map(|draft| &draft.members);
-                round.subjects.extend(members.cloned());
+                round.host |= members.clone().any(Option::is_none);
+                round.subjects.extend(members.flatten().cloned());
             }
         }
         let turned = round.turned.iter().filter_map(|class| self.cells.classes.get(class));
@@ -107,14 +109,20 @@ impl Standing {
     /// Compares what was looked at with the plan.
     pub(super) fn outcome(
         &mut self,
-        world: &World,
+        (world, here): (&World, &NodeName),
         turnover: &Turnover,
         plan: &PolicyPlan,
         numbering: &mut Numbering,
         mut round: Round,
     ) -> Difference {
-        let mut difference =
-            Difference { frame: (plan.frame.clone(), self.drafts.frame()), ..Difference::default() };
+        let mut difference = Difference {
+            failsafe: [plan.failsafe.clone(), world.failsafe.clone()],
+            frame: (plan.frame.clone(), self.drafts.frame()),
+            ..Difference::default()
+        };
+        if round.host || plan.failsafe != world.failsafe {
+            difference.host = Some((plan.host.clone(), self.host_subject(here)));
+        }
         for first in &round.starts {
             let (old, new) = (plan.blocks.get(first).copied(), self.block(*first));
             if old != new {
@@ -188,6 +196,12 @@ impl Standing {
             (Some(own), _) => Some(own),
             (None, _) => Some(Class::UNLIKE),
         }
+    }
+
+    fn host_subject(&self, here: &NodeName) -> Option<Subject> {
+        let judged = |at: usize| self.drafts.get(self.host[at]?)?.judged.clone();
+        let (ingress, egress) = (judged(0), judged(1));
+        (ingress.is_some() || egress.is_some()).then(|| host::subject(here, ingress, egress))
     }
 
     fn subject(&self, id: &weft_model::AttachmentId) -> Option<Subject> {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use weft_model::policy::NamedPorts;
-use weft_model::{ObjectId, World};
+use weft_model::{AttachmentId, NodeName, ObjectId, World};
 
-use super::kinds::means;
 use super::slots::Followed;
 use super::{MANY, Round, Standing};
 use crate::policy::matcher::Matcher;
@@ -32,7 +31,7 @@ impl Standing {
         for (id, local) in &self.locals {
             let Some(kind) = self.kinds.get(local.kind) else { continue };
             let selected = |Followed { id, there, .. }: &Followed| {
-                let now = || self.slots.get(*id).is_some_and(|slot| means(&slot.subject, &kind.like));
+                let now = || self.slots.get(*id).is_some_and(|slot| slot.selects(&kind.like));
                 local.selecting.binary_search(id).is_ok() || (*there && now())
             };
             if followed.iter().any(selected) {
@@ -41,51 +40,73 @@ impl Standing {
         }
     }
 
-    /// Gives workloads the drafts of the policies that select them now.
-    pub(super) fn select(&mut self, world: &World, round: &mut Round) {
+    /// Gives workloads, and the host, the drafts of the policies that select them now.
+    pub(super) fn select(&mut self, world: &World, here: &NodeName, round: &mut Round) {
         let mut left = Vec::new();
         for id in std::mem::take(&mut round.selection) {
-            let Some(local) = self.locals.get_mut(&id) else { continue };
+            let Some(local) = self.locals.get(&id) else { continue };
             let there = world.workloads.contains_key(&id);
             let like = self.kinds.get(local.kind).map(|kind| &kind.like).filter(|_| there);
-            local.selecting = like.map(|like| self.slots.selecting(like)).unwrap_or_default();
-            for at in [0, 1] {
-                let speaks = |id: &u32| self.slots.get(*id).is_some_and(|slot| slot.speaks[at]);
-                let policies: Vec<u32> = local.selecting.iter().copied().filter(speaks).collect();
-                // Named ports of rules for what reaches it are its own.
-                let names = like.filter(|_| at == 0).map_or_else(NamedPorts::new, |like| like.ports.clone());
-                let joined = (!policies.is_empty()).then(|| {
-                    let (draft, fresh) = self.drafts.join((at, policies.clone(), names), &id);
-                    if fresh {
-                        round.redraft.insert(draft);
-                    }
-                    (draft, fresh)
-                });
-                if let Some((draft, true)) = joined {
-                    for slot in &policies {
-                        let Some(slot_drafts) = self.slots.get_mut(*slot).map(|s| &mut s.drafts[at]) else {
+            let selecting = like.map(|like| self.slots.selecting(like)).unwrap_or_default();
+            // Named ports of rules for what reaches it are its own.
+            let names = like.map(|like| like.ports.clone()).unwrap_or_default();
+            let former = local.drafts;
+            let drafts = self.enlist(Some(&id), &selecting, names, former, round, &mut left);
+            if drafts != former {
+                round.subjects.insert(id.clone());
+            }
+            if let Some(local) = self.locals.get_mut(&id).filter(|_| there) {
+                (local.selecting, local.drafts) = (selecting, drafts);
+            } else {
+                self.locals.remove(&id);
+            }
+        }
+        let labels = || world.nodes.get(here).map(|node| node.labels(here)).unwrap_or_default();
+        let selecting = self.slots.of_host(labels);
+        let former = self.host;
+        self.host = self.enlist(None, &selecting, NamedPorts::new(), former, round, &mut left);
+        round.host |= self.host != former;
+        for draft in left {
+            self.disband(draft, round);
+        }
+    }
+
+    /// Takes somebody out of the drafts that he was in and into those of the policies that select him now; returns them. Drafts
+    /// without members are among `left`.
+    fn enlist(
+        &mut self,
+        who: Option<&AttachmentId>,
+        selecting: &[u32],
+        names: NamedPorts,
+        former: [Option<u32>; 2],
+        round: &mut Round,
+        left: &mut Vec<u32>,
+    ) -> [Option<u32>; 2] {
+        let mut drafts = [None; 2];
+        for (at, names) in [names, NamedPorts::new()].into_iter().enumerate() {
+            let speaks = |id: &u32| self.slots.get(*id).is_some_and(|slot| slot.speaks[at]);
+            let policies: Vec<u32> = selecting.iter().copied().filter(speaks).collect();
+            if !policies.is_empty() {
+                let (draft, fresh) = self.drafts.join((at, policies.clone(), names), who);
+                if fresh {
+                    round.redraft.insert(draft);
+                    for slot in policies {
+                        let Some(slot_drafts) = self.slots.get_mut(slot).map(|s| &mut s.drafts[at]) else {
                             continue;
                         };
                         if slot_drafts.is_empty() {
-                            round.rules.insert(*slot);
+                            round.rules.insert(slot);
                         }
                         slot_drafts.insert(draft);
                     }
                 }
-                let joined = joined.map(|(draft, _)| draft);
-                let former = std::mem::replace(&mut local.drafts[at], joined);
-                if former != joined {
-                    round.subjects.insert(id.clone());
-                    left.extend(former.filter(|former| self.drafts.leave(*former, &id)));
-                }
+                drafts[at] = Some(draft);
             }
-            if !there {
-                self.locals.remove(&id);
+            if former[at] != drafts[at] {
+                left.extend(former[at].filter(|former| self.drafts.leave(*former, who)));
             }
         }
-        for draft in left {
-            self.disband(draft, round);
-        }
+        drafts
     }
 
     fn disband(&mut self, draft: u32, round: &mut Round) {

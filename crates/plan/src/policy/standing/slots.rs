@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_model::policy::{Action, Direction, Enforcement, Tier, WorkloadPort};
-use weft_model::{Declared, Kind, ObjectId, ObjectName, PortName};
+use weft_model::{Declared, Kind, Labels, ObjectId, ObjectName, PortName, Selector};
 
 use super::super::matcher::{Matcher, Member, Namespaces};
 use super::super::resolve::{self, Port, Prepared};
@@ -26,7 +26,9 @@ pub(super) struct Slot {
     pub(super) rank: Rank,
     pub(super) name: Arc<str>,
     pub(super) enforcement: Enforcement,
-    pub(super) subject: Matcher,
+    subject: Matcher,
+    /// The hosts that it selects, instead of workloads.
+    nodes: Option<Selector>,
     place: Option<Place>,
     /// In which directions it says something.
     pub(super) speaks: [bool; 2],
@@ -36,6 +38,13 @@ pub(super) struct Slot {
     pub(super) rules: [Vec<Rule>; 2],
     /// The peers that those mention.
     mentioned: [BTreeSet<u32>; 2],
+}
+
+impl Slot {
+    /// Whether it selects a workload.
+    pub(super) fn selects(&self, member: &Member) -> bool {
+        self.nodes.is_none() && means(&self.subject, member)
+    }
 }
 
 /// What became of a policy.
@@ -66,6 +75,8 @@ pub(super) struct Slots {
     by_id: BTreeMap<ObjectId, u32>,
     all: Numbered<Slot>,
     finder: Finder,
+    /// Those that select hosts.
+    for_hosts: BTreeSet<u32>,
     /// Policies in force here whose rules for what is sent say a port by its name.
     naming: BTreeMap<PortName, BTreeSet<u32>>,
 }
@@ -92,8 +103,9 @@ impl Slots {
         {
             self.finder.forget(&place, id);
         }
-        let Some((prepared, rank)) = prepare(object, declared) else {
+        let Some((prepared, rank, nodes)) = prepare(object, declared) else {
             let id = self.by_id.remove(object)?;
+            self.for_hosts.remove(&id);
             // It selects nobody any more; who is selected by it still finds it by its number.
             if let Some(slot) = self.all.get_mut(id) {
                 slot.speaks = [false; 2];
@@ -111,6 +123,7 @@ impl Slots {
                 name: Arc::clone(&prepared.name),
                 enforcement: prepared.enforcement,
                 subject: prepared.subject.clone(),
+                nodes: None,
                 place: None,
                 speaks,
                 drafts: Default::default(),
@@ -120,13 +133,17 @@ impl Slots {
             self.by_id.insert(object.clone(), id);
             id
         });
-        let place = self.finder.file(&prepared.subject, id);
+        let place = if nodes.is_some() { None } else { self.finder.file(&prepared.subject, id) };
+        match nodes {
+            Some(_) => self.for_hosts.insert(id),
+            None => self.for_hosts.remove(&id),
+        };
         let mut alike = false;
         if let Some(slot) = self.all.get_mut(id) {
             alike = slot.rank == rank && slot.enforcement == prepared.enforcement;
             let Prepared { subject, name, enforcement, .. } = prepared;
             (slot.rank, slot.name, slot.enforcement) = (rank, name, enforcement);
-            (slot.subject, slot.place, slot.speaks) = (subject, place, speaks);
+            (slot.subject, slot.place, slot.speaks, slot.nodes) = (subject, place, speaks, nodes);
         }
         Some(Followed { id, there: true, alike })
     }
@@ -138,10 +155,20 @@ impl Slots {
 
     /// The policies that select a workload, in the order of their numbers.
     pub(super) fn selecting(&self, member: &Member) -> Vec<u32> {
-        let selects = |id: &u32| self.all.get(*id).is_some_and(|slot| means(&slot.subject, member));
+        let selects = |id: &u32| self.all.get(*id).is_some_and(|slot| slot.selects(member));
         let mut ids: Vec<u32> = self.finder.candidates(member).filter(selects).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// The policies that select a host with such labels, in the order of their numbers.
+    pub(super) fn of_host(&self, labels: impl FnOnce() -> Labels) -> Vec<u32> {
+        if self.for_hosts.is_empty() {
+            return Vec::new();
+        }
+        let labels = labels();
+        let nodes = |id: &&u32| self.all.get(**id).and_then(|slot| slot.nodes.as_ref());
+        self.for_hosts.iter().filter(|id| nodes(id).is_some_and(|n| n.matches(&labels))).copied().collect()
     }
 
     /// Takes over the rules of a policy, in the directions in which it is in force for somebody here. Returns, for each, the peers
@@ -157,7 +184,7 @@ impl Slots {
         let Some(slot) = self.all.get_mut(id) else { return concerned };
         let active = [0, 1].map(|at| !slot.drafts[at].is_empty());
         let prepared = if active == [false; 2] { None } else { prepare(&slot.object, declared) };
-        let mut all = prepared.map(|(prepared, _)| prepared.rules).unwrap_or_default();
+        let mut all = prepared.map(|(prepared, ..)| prepared.rules).unwrap_or_default();
         for at in [0, 1] {
             let mut mentioned = BTreeSet::new();
             let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
@@ -220,18 +247,18 @@ fn calls(name: &PortName, port: WorkloadPort) -> Matcher {
     }
 }
 
-fn prepare(object: &ObjectId, declared: &Declared) -> Option<(Prepared, Rank)> {
+fn prepare(object: &ObjectId, declared: &Declared) -> Option<(Prepared, Rank, Option<Selector>)> {
     match object.kind {
         Kind::NetworkPolicy => {
             let namespace = object.namespace.clone()?;
             let policy = declared.policies.get(&(namespace.clone(), object.name.clone()))?;
-            Some((resolve::of_namespace(&namespace, policy), (NAMESPACED, 0, object.name.clone())))
+            Some((resolve::of_namespace(&namespace, policy), (NAMESPACED, 0, object.name.clone()), None))
         }
         Kind::ClusterNetworkPolicy => {
             let policy = declared.cluster_policies.get(&object.name)?;
             let tier = if policy.spec.tier == Tier::Admin { 0 } else { NAMESPACED + 1 };
             let rank = (tier, policy.spec.priority, object.name.clone());
-            Some((resolve::of_cluster(policy), rank))
+            Some((resolve::of_cluster(policy), rank, policy.spec.subject.nodes.clone()))
         }
         Kind::Namespace => None,
     }

@@ -3,7 +3,7 @@
 use weft_model::{Mode, World};
 
 use super::{Standing, Touched};
-use crate::policy::cases::{Dice, case, packets, step};
+use crate::policy::cases::{Dice, case, here, packets, step};
 use crate::policy::matcher::Members;
 use crate::policy::resolve::Policies;
 use crate::policy::verdict::judge;
@@ -17,7 +17,13 @@ fn seeds() -> u64 {
 /// From scratch, with the numbers that classes have already.
 fn scratch(world: &World, numbering: &Numbering) -> PolicyPlan {
     let mut plan = PolicyPlan::default();
-    Standing::default().follow(world, Touched::everything(world), &mut plan, &mut numbering.clone());
+    Standing::default().follow(
+        world,
+        &here().name,
+        Touched::everything(world),
+        &mut plan,
+        &mut numbering.clone(),
+    );
     plan
 }
 
@@ -28,11 +34,12 @@ fn what_followed_is_what_is_made_from_scratch() {
         let mut world = case(seed, Mode::Routed, true);
         let (mut standing, mut plan) = (Standing::default(), PolicyPlan::default());
         let mut numbering = Numbering::default();
-        standing.follow(&world, Touched::everything(&world), &mut plan, &mut numbering);
+        standing.follow(&world, &here().name, Touched::everything(&world), &mut plan, &mut numbering);
         for at in 0..100 {
             let before = plan.clone();
             let touched = step(&mut dice, &mut world);
-            let difference = standing.follow(&world, touched.clone(), &mut plan, &mut numbering);
+            let difference =
+                standing.follow(&world, &here().name, touched.clone(), &mut plan, &mut numbering);
             assert_eq!(plan, scratch(&world, &numbering), "seed {seed}, change {at}: {touched:?}");
             let mut again = before.clone();
             difference.apply(&mut again);
@@ -51,13 +58,13 @@ fn several_changes_at_once_are_followed_too() {
         let mut world = case(seed, Mode::Routed, true);
         let (mut standing, mut plan) = (Standing::default(), PolicyPlan::default());
         let mut numbering = Numbering::default();
-        standing.follow(&world, Touched::everything(&world), &mut plan, &mut numbering);
+        standing.follow(&world, &here().name, Touched::everything(&world), &mut plan, &mut numbering);
         for at in 0..12 {
             let mut touched = Touched::default();
             for _ in 0..=dice.roll(9) {
                 touched.extend(step(&mut dice, &mut world));
             }
-            standing.follow(&world, touched, &mut plan, &mut numbering);
+            standing.follow(&world, &here().name, touched, &mut plan, &mut numbering);
             assert_eq!(plan, scratch(&world, &numbering), "seed {seed}, round {at}");
         }
     }
@@ -68,7 +75,7 @@ fn nothing_is_left_when_everything_is_gone() {
     let mut world = case(3, Mode::Routed, true);
     let (mut standing, mut plan) = (Standing::default(), PolicyPlan::default());
     let mut numbering = Numbering::default();
-    standing.follow(&world, Touched::everything(&world), &mut plan, &mut numbering);
+    standing.follow(&world, &here().name, Touched::everything(&world), &mut plan, &mut numbering);
     let mut touched = Touched::default();
     for (name, remote) in std::mem::take(&mut world.remote) {
         touched.remote(name, Some(remote));
@@ -76,7 +83,7 @@ fn nothing_is_left_when_everything_is_gone() {
     for (id, _) in std::mem::take(&mut world.workloads) {
         touched.workload(id);
     }
-    standing.follow(&world, touched, &mut plan, &mut numbering);
+    standing.follow(&world, &here().name, touched, &mut plan, &mut numbering);
     assert_eq!(plan, PolicyPlan::default());
     let Standing { kinds, locals, holders, contested, matchers, ranges: _, segments, cells, .. } = &standing;
     assert_eq!((kinds.len(), locals.len(), holders.len(), contested.len()), (0, 0, 0, 0));
@@ -92,10 +99,10 @@ fn the_oracle_says_the_same_after_changes() {
         let mut world = case(seed, Mode::Routed, true);
         let (mut standing, mut plan) = (Standing::default(), PolicyPlan::default());
         let mut numbering = Numbering::default();
-        standing.follow(&world, Touched::everything(&world), &mut plan, &mut numbering);
+        standing.follow(&world, &here().name, Touched::everything(&world), &mut plan, &mut numbering);
         for _ in 0..100 {
             let touched = step(&mut dice, &mut world);
-            standing.follow(&world, touched, &mut plan, &mut numbering);
+            standing.follow(&world, &here().name, touched, &mut plan, &mut numbering);
         }
         let (policies, members) = (Policies::of(&world), Members::of(&world));
         let tables = Tables::of(&plan);
