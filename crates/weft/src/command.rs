@@ -35,5 +35,6 @@ pub(crate) mod shim;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;
+pub(crate) mod trace;
 pub(crate) mod uninstall;
 pub(crate) mod version;
