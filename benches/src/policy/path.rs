@@ -102,7 +102,7 @@ fn weft(name: &'static str, program: &Path, mode: Mode, policy: bool) -> Result<
         mode,
         mtu: None,
         masquerade: true,
-        encapsulation: None,
+        encapsulation: weft_model::Encapsulation::default(),
         explain: false,
     })?;
     let lan = network.network.name;
