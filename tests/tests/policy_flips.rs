@@ -58,7 +58,8 @@ fn millions_of_packets_see_no_change_that_is_not_meant_for_them() -> Result<()> 
     let ear = Capture::open(shut.namespace.netns(), "eth0")?;
     // The enemy is denied and the friend permitted by all of these, each time by other sets: among the rest, by a class of its own, by a
     // number, by a range, by a hole.
-    let hole = format!(r#"{{"from":[{{"ipBlock":{{"cidr":"0.0.0.0/0","except":["{}/32"]}}}}]}}"#, address(&enemy)?);
+    let hole =
+        format!(r#"{{"from":[{{"ipBlock":{{"cidr":"0.0.0.0/0","except":["{}/32"]}}}}]}}"#, address(&enemy)?);
     let labels = |ports: &str| {
         format!(r#"{{"from":[{{"podSelector":{{"matchLabels":{{"app":"friend"}}}}}}],"ports":[{ports}]}}"#)
     };
@@ -102,7 +103,10 @@ fn millions_of_packets_see_no_change_that_is_not_meant_for_them() -> Result<()> 
     let [friends, enemies] = sent.map(|sent| sent.into_inner());
     // All that was denied was counted as such; under load veth drops some before they come to a rule.
     ensure!(denied(&shut)? > enemies / 4, "{} of {enemies} were denied", denied(&shut)?);
-    ensure!(friends + enemies > 200_000 && flips > 10, "only {friends} + {enemies} packets and {flips} flips");
+    ensure!(
+        friends + enemies > 200_000 && flips > 10,
+        "only {friends} + {enemies} packets and {flips} flips"
+    );
     println!("{} packets, {flips} flips", friends + enemies);
     Ok(())
 }

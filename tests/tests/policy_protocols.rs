@@ -101,7 +101,8 @@ fn of_protocol(protocol: u8, from: IpAddr, to: IpAddr, mark: &[u8]) -> Vec<u8> {
     match protocol {
         1 => icmp(from, to, 8, 0, &[&[0, 7, 0, 1], mark].concat()),
         58 => icmp(from, to, 128, 0, &[&[0, 7, 0, 1], mark].concat()),
-        6 => [tcp((from, 4000), (to, 80), 2, u32::from_be_bytes([mark[0], mark[1], mark[2], mark[3]]), 0)].concat(),
+        6 => [tcp((from, 4000), (to, 80), 2, u32::from_be_bytes([mark[0], mark[1], mark[2], mark[3]]), 0)]
+            .concat(),
         17 => udp((from, 4000), (to, 80), mark),
         // Ports 4000 and 80 where there are some; nothing that looks like another header.
         _ => ip(from, to, protocol, &[&[0x0f, 0xa0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0], mark].concat()),
@@ -130,8 +131,11 @@ fn all_protocols(mode: Mode) -> Result<()> {
         while !missing(&come).is_empty() && begin.elapsed() < SOON {
             come.extend(ground.ear.drain()?);
         }
-        let leaked: Vec<u8> =
-            marks.iter().filter(|(_, mark, _)| come.iter().any(|f| f.contains(mark))).map(|(p, ..)| *p).collect();
+        let leaked: Vec<u8> = marks
+            .iter()
+            .filter(|(_, mark, _)| come.iter().any(|f| f.contains(mark)))
+            .map(|(p, ..)| *p)
+            .collect();
         ensure!(leaked.is_empty(), "IPv4 {v4}: protocols {leaked:?} of the enemy's got through");
         let missing = missing(&come);
         ensure!(missing.is_empty(), "IPv4 {v4}: protocols {missing:?} of the friend's were dropped");
@@ -174,7 +178,15 @@ fn fragments(packet: &[u8], cuts: &[usize], id: u16) -> Vec<Vec<u8>> {
 }
 
 /// A fragment of IPv6 (RFC 8200, section 4.5).
-fn fragment6(from: IpAddr, to: IpAddr, next: u8, offset: u16, more: bool, id: u32, payload: &[u8]) -> Vec<u8> {
+fn fragment6(
+    from: IpAddr,
+    to: IpAddr,
+    next: u8,
+    offset: u16,
+    more: bool,
+    id: u32,
+    payload: &[u8],
+) -> Vec<u8> {
     let place = (offset & !7) | u16::from(more);
     let header = [&[next, 0][..], &place.to_be_bytes(), &id.to_be_bytes()].concat();
     ip(from, to, 44, &[&header[..], payload].concat())
@@ -185,7 +197,9 @@ fn fragments_are_judged_as_what_they_are_of() -> Result<()> {
     let ground = Ground::new(Mode::Routed, r#","ports":[{"protocol":"UDP","port":80}]"#)?;
     let filler = [b'f'; 64];
     let mut id = 7;
-    for (sender, port, comes) in [(&ground.friend, 80, true), (&ground.friend, 81, false), (&ground.enemy, 80, false)] {
+    for (sender, port, comes) in
+        [(&ground.friend, 80, true), (&ground.friend, 81, false), (&ground.enemy, 80, false)]
+    {
         let (from, to) = ground.ends(sender, true)?;
         // The first has ports and nothing else; the first has not even those whole; the other way round.
         for (cuts, backwards) in [(&[8][..], false), (&[8, 16, 24], false), (&[40], true)] {
@@ -205,7 +219,10 @@ fn fragments_are_judged_as_what_they_are_of() -> Result<()> {
         let payload = &whole[40..];
         for (begin, end) in [(0, 8), (8, payload.len())] {
             let more = end < payload.len();
-            ground.send(sender, &fragment6(from, to, 17, u16::try_from(begin)?, more, id.into(), &payload[begin..end]))?;
+            ground.send(
+                sender,
+                &fragment6(from, to, 17, u16::try_from(begin)?, more, id.into(), &payload[begin..end]),
+            )?;
         }
         ground.expect(&mark, comes, &format!("IPv6 fragments to port {port}"))?;
     }
@@ -230,7 +247,9 @@ fn extension_headers_hide_nothing() -> Result<()> {
     let ground = Ground::new(Mode::Routed, r#","ports":[{"protocol":"UDP","port":80}]"#)?;
     let pad = |next: u8| vec![next, 0, 1, 4, 0, 0, 0, 0]; // PadN (RFC 8200, section 4.2)
     let mut number = 0;
-    for (sender, port, allowed) in [(&ground.friend, 80, true), (&ground.friend, 81, false), (&ground.enemy, 80, false)] {
+    for (sender, port, allowed) in
+        [(&ground.friend, 80, true), (&ground.friend, 81, false), (&ground.enemy, 80, false)]
+    {
         let (from, to) = ground.ends(sender, false)?;
         for (name, headers) in [
             ("options for the destination", vec![60]),
@@ -275,7 +294,11 @@ fn an_echo_number_is_nobody_elses_key() -> Result<()> {
         let (from, to) = ground.ends(&ground.enemy, v4)?;
         for kind in [request, reply] {
             ground.send(&ground.enemy, &icmp(from, to, kind, 0, &body(b"hostile!")))?;
-            ground.expect(b"hostile!", false, &format!("the enemy's message {kind} with the friend's number"))?;
+            ground.expect(
+                b"hostile!",
+                false,
+                &format!("the enemy's message {kind} with the friend's number"),
+            )?;
         }
         // An error about a connection that there is not opens nothing.
         let (kind, code) = if v4 { (3, 4) } else { (2, 0) };

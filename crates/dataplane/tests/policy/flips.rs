@@ -60,7 +60,9 @@ fn wrong(states: &[Tables], packets: &[Packet]) -> Vec<String> {
                 walk.then = Some((&pair[1][&inet()], from));
                 let meets = walk.passes("policy");
                 if meets != before {
-                    wrong.push(format!("batch {number}, lookup {from}: passes {meets}, not {before}: {packet:?}"));
+                    wrong.push(format!(
+                        "batch {number}, lookup {from}: passes {meets}, not {before}: {packet:?}"
+                    ));
                 }
                 if walk.lookups <= from {
                     break;
@@ -95,9 +97,17 @@ fn no_packet_meets_what_is_neither_before_nor_after() {
         let batches = policy::phases(diff);
         most = most.max(batches.len());
         let phased = states(&kernel, &batches);
-        assert!(nft::diff(&ruleset(&after), &phased[phased.len() - 1]).is_empty(), "seed {seed}: not all is done");
+        assert!(
+            nft::diff(&ruleset(&after), &phased[phased.len() - 1]).is_empty(),
+            "seed {seed}: not all is done"
+        );
         let found = wrong(&phased, &all);
-        assert!(found.is_empty(), "seed {seed}, {} wrong:\n{}", found.len(), found[..found.len().min(10)].join("\n"));
+        assert!(
+            found.is_empty(),
+            "seed {seed}, {} wrong:\n{}",
+            found.len(),
+            found[..found.len().min(10)].join("\n")
+        );
         without += wrong(&plain, &all).len();
     }
     assert!(without > 100, "two batches would do, too: {without}; the cases are worth nothing");

@@ -130,7 +130,8 @@ impl<'a> Walk<'a> {
         let then = self.then.filter(|(_, from)| self.lookups > *from);
         let later = then.and_then(|(after, _)| after.sets.get(set));
         // A set that has gone is still there for whoever walks by the rules of before.
-        let set: &Set = later.or_else(|| self.table.sets.get(set)).unwrap_or_else(|| panic!("there is no set {set}"));
+        let set: &Set =
+            later.or_else(|| self.table.sets.get(set)).unwrap_or_else(|| panic!("there is no set {set}"));
         if !set.declaration.interval {
             let key = weft_kernel::nft::Key(values.into_iter().map(Into::into).collect());
             return Some(set.elements.get(&key).cloned());

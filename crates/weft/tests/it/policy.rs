@@ -57,12 +57,14 @@ fn expectations_that_hold_and_those_that_do_not() {
     let (_folder, world, scenario) = folder(good);
     let run = weft(&["policy", "test", "-f", &world, "-f", &scenario]).ok();
     assert_eq!(run.out, "6 as expected, 0 not\n", "{run:?}");
-    let (_folder, world, scenario) = folder(&good.replace("8081/TCP', allowed: false", "8081/TCP', allowed: true"));
+    let (_folder, world, scenario) =
+        folder(&good.replace("8081/TCP', allowed: false", "8081/TCP', allowed: true"));
     let run = weft(&["policy", "test", "-f", &world, "-f", &scenario]).code(1);
     assert!(run.out.contains("shop/front -> shop/web:8081/TCP is denied (10.0.0.2): ingress of shop/web: isolated by NetworkPolicy/shop/web"), "{run:?}");
     assert!(run.out.contains("(fd00::2)"), "each family is judged: {run:?}");
     assert!(run.out.ends_with("5 as expected, 2 not\n"), "{run:?}");
-    let (document, keys) = weft(&["--json", "policy", "test", "-f", &world, "-f", &scenario]).code(1).document();
+    let (document, keys) =
+        weft(&["--json", "policy", "test", "-f", &world, "-f", &scenario]).code(1).document();
     assert_eq!((document["passed"].as_u64(), keys.contains(&"failed".to_owned())), (Some(5), true));
 }
 
@@ -89,8 +91,16 @@ fn a_folder_answers_in_the_agents_place() {
         let run = ask("shop/front", "shop/web:8080/TCP").ok();
         assert!(run.out.contains("passes"), "{run:?}");
         let run = ask("shop/front", "shop/web:8081/TCP").code(1);
-        assert!(run.out.contains("is denied") && run.out.contains("isolated by NetworkPolicy/shop/web"), "{run:?}");
-        assert!(run.out.contains("to let it pass: add to NetworkPolicy/shop/web an ingress rule for shop/front at 8081/TCP"), "{run:?}");
+        assert!(
+            run.out.contains("is denied") && run.out.contains("isolated by NetworkPolicy/shop/web"),
+            "{run:?}"
+        );
+        assert!(
+            run.out.contains(
+                "to let it pass: add to NetworkPolicy/shop/web an ingress rule for shop/front at 8081/TCP"
+            ),
+            "{run:?}"
+        );
         let run = ask("192.0.2.7", "node/host1:22").ok();
         assert!(run.out.contains("fail-safe 22/TCP"), "{run:?}");
         let run = ask("192.0.2.7", "node/host1:80").code(1);

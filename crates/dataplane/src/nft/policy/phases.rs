@@ -129,7 +129,9 @@ impl Known {
                 }
                 Op::AddSet { set, .. } if role(set) == Role::Contents => known.longer = true,
                 Op::AddElements { set, interval, elements, .. } if role(set) == Role::Class => {
-                    let joining = elements.iter().filter(|(key, datum)| known.comes(set, key, datum.as_ref()) == Phase::Join);
+                    let joining = elements
+                        .iter()
+                        .filter(|(key, datum)| known.comes(set, key, datum.as_ref()) == Phase::Join);
                     let keys = joining.map(|(key, _)| if *interval { Key(Vec::new()) } else { key.clone() });
                     let keys: Vec<(String, Key)> = keys.map(|key| (set.clone(), key)).collect();
                     known.joins.extend(keys);
@@ -149,7 +151,8 @@ impl Known {
             match op {
                 Op::DeleteSet { set, .. } if role(set) == Role::Contents => known.shorter = true,
                 Op::DeleteChain { chain, .. } => {
-                    known.host_free |= matches!(chain.as_str(), "host_in" | "host_out" | "audit_host_in" | "audit_host_out");
+                    known.host_free |=
+                        matches!(chain.as_str(), "host_in" | "host_out" | "audit_host_in" | "audit_host_out");
                 }
                 Op::DeleteElements { set, keys, .. } => {
                     let keys = keys.iter().map(|key| (judge(set), key.clone()));
@@ -171,26 +174,39 @@ impl Known {
                 let phase = |key: &Key, datum: Option<&Datum>| self.comes(&set, key, datum);
                 let mut parts: [Vec<(Key, Option<Datum>)>; 8] = Default::default();
                 // Ranges that take the place of others come and go as one.
-                let one = interval.then(|| latest(elements.iter().map(|(key, datum)| phase(key, datum.as_ref()))));
+                let one =
+                    interval.then(|| latest(elements.iter().map(|(key, datum)| phase(key, datum.as_ref()))));
                 for (key, datum) in elements {
                     let at = one.unwrap_or_else(|| phase(&key, datum.as_ref()));
                     parts[at as usize].push((key, datum));
                 }
-                for (phase, elements) in Phase::ALL.into_iter().zip(parts).filter(|(_, part)| !part.is_empty()) {
-                    put(phase, Op::AddElements { table: table.clone(), set: set.clone(), interval, elements });
+                for (phase, elements) in
+                    Phase::ALL.into_iter().zip(parts).filter(|(_, part)| !part.is_empty())
+                {
+                    put(
+                        phase,
+                        Op::AddElements { table: table.clone(), set: set.clone(), interval, elements },
+                    );
                 }
             }
             // The other half of what takes another's place.
             Op::DeleteElements { table, set, interval, keys } if role(&set) == Role::Class => {
-                let joins = |key: &Key| self.joins.contains(&(set.clone(), if interval { Key(Vec::new()) } else { key.clone() }));
+                let joins = |key: &Key| {
+                    self.joins.contains(&(set.clone(), if interval { Key(Vec::new()) } else { key.clone() }))
+                };
                 let (late, early): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(joins);
                 for (phase, keys) in [(Phase::NewClasses, early), (Phase::Join, late)] {
                     if !keys.is_empty() {
-                        put(phase, Op::DeleteElements { table: table.clone(), set: set.clone(), interval, keys });
+                        put(
+                            phase,
+                            Op::DeleteElements { table: table.clone(), set: set.clone(), interval, keys },
+                        );
                     }
                 }
             }
-            Op::AddChain { ref chain, .. } | Op::FlushChain { ref chain, .. } | Op::AddRule { ref chain, .. } => {
+            Op::AddChain { ref chain, .. }
+            | Op::FlushChain { ref chain, .. }
+            | Op::AddRule { ref chain, .. } => {
                 let phase = self.rules(chain);
                 put(phase, op);
             }
@@ -231,12 +247,16 @@ impl Known {
         match role(set) {
             Role::Isolated => Phase::Join,
             Role::Class => match datum {
-                Some(Datum::Verdict(Verdict::Goto(chain))) if self.chains.contains(chain) => Phase::NewClasses,
+                Some(Datum::Verdict(Verdict::Goto(chain))) if self.chains.contains(chain) => {
+                    Phase::NewClasses
+                }
                 _ => Phase::Join,
             },
             Role::Rows if unseen() => Phase::NewClasses,
             Role::Rows => Phase::NewRows,
-            Role::Contents if unseen() || self.new_rows.contains(&(judge.clone(), class_and_own(key, &judge))) => {
+            Role::Contents
+                if unseen() || self.new_rows.contains(&(judge.clone(), class_and_own(key, &judge))) =>
+            {
                 Phase::NewClasses
             }
             Role::Contents => Phase::Grow,
@@ -251,7 +271,9 @@ impl Known {
             Role::Class => Phase::Join,
             _ if self.free.contains(&(judge.clone(), own(key))) => Phase::Clean,
             Role::Rows => Phase::FewerRows,
-            Role::Contents if self.lost_rows.contains(&(judge.clone(), class_and_own(key, &judge))) => Phase::Clean,
+            Role::Contents if self.lost_rows.contains(&(judge.clone(), class_and_own(key, &judge))) => {
+                Phase::Clean
+            }
             Role::Contents => Phase::Shrink,
             Role::Other => Phase::Clean,
         }
@@ -277,7 +299,11 @@ fn role(set: &str) -> Role {
     let is = |word: &str| name.ends_with(&format!("_{word}"));
     if matches!(name, "peer" | "block") {
         Role::Class
-    } else if !set.starts_with("in_") && !set.starts_with("out_") && !set.starts_with("audit_") && !set.starts_with("host_") {
+    } else if !set.starts_with("in_")
+        && !set.starts_with("out_")
+        && !set.starts_with("audit_")
+        && !set.starts_with("host_")
+    {
         Role::Other
     } else if is("isolated") {
         Role::Isolated
@@ -305,7 +331,9 @@ fn judge(set: &str) -> String {
         return name;
     }
     // `in_span4_12` has its family in the middle.
-    let family = set.split('_').find_map(|part| part.chars().last().filter(|c| matches!(c, '4' | '6') && part.len() > 2));
+    let family = set
+        .split('_')
+        .find_map(|part| part.chars().last().filter(|c| matches!(c, '4' | '6') && part.len() > 2));
     family.map_or(name.clone(), |family| format!("{name}{family}"))
 }
 
@@ -341,7 +369,12 @@ mod tests {
         ] {
             assert_eq!((role(set), judge(set).as_str()), (wanted, of), "{set}");
         }
-        for (set, wanted) in [("peer4", Role::Class), ("block6", Role::Class), ("guard4", Role::Other), ("host_failsafe_in", Role::Other)] {
+        for (set, wanted) in [
+            ("peer4", Role::Class),
+            ("block6", Role::Class),
+            ("guard4", Role::Other),
+            ("host_failsafe_in", Role::Other),
+        ] {
             assert_eq!(role(set), wanted, "{set}");
         }
     }
