@@ -173,6 +173,7 @@ impl Host {
             mode: *mode,
             mtu: None,
             masquerade: true,
+            encapsulation: weft_model::Encapsulation::Auto,
             explain: false,
         };
         match self.ask(&Request::NetworkCreate(spec))? {

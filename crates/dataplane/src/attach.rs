@@ -21,7 +21,7 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
         group: wire_group(workload.network),
         up: true,
         master: (workload.mode == Mode::Bridge).then(|| workload.device.clone()),
-        hairpin: workload.mode == Mode::Bridge && !workload.ports.is_empty(),
+        hairpin: workload.mode == Mode::Bridge && workload.hairpin,
         alias: Some(alias.clone()),
     };
     state.links.insert(host_end.clone(), link);

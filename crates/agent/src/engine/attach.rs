@@ -81,6 +81,7 @@ impl Engine {
         if let Some(plan) = self.plan.workloads.get_mut(&wish.id) {
             plan.phase = Phase::Ready;
         }
+        self.serve_workload(&wish.id);
         self.unwritten.insert(wish.id.clone());
         Ok(self.attached(&planned))
     }

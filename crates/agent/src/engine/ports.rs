@@ -37,6 +37,7 @@ impl Engine {
             }
             self.has_family(mapping, network)?;
             self.is_unpublished(mapping, network)?;
+            self.is_no_services(mapping)?;
             wanted.push(*mapping);
         }
         are_of_this_host(&wanted)?;
@@ -74,6 +75,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Refuses ports that services have at every host.
+    fn is_no_services(&self, mapping: &PortMapping) -> Result<(), Error> {
+        let (first, last) = mapping.host();
+        let protocol = mapping.protocol().number();
+        let Some((namespace, name)) = self.service_among(protocol, first, last) else { return Ok(()) };
+        let message =
+            format!("{mapping} cannot be published: Service {namespace}/{name} has it at every host");
+        Err(Error::new(ErrorKind::Exists, message)
+            .hint("choose another port of the host; `weft get services -A` shows those taken"))
     }
 
     /// Refuses what would answer at the loopback only, where nothing can answer there.
