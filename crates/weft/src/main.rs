@@ -12,6 +12,7 @@ mod install;
 mod manifest;
 mod member;
 mod output;
+mod place;
 mod process;
 mod progress;
 mod reference;
