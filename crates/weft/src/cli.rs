@@ -80,6 +80,8 @@ enum Command {
     Logs(command::logs::Args),
     /// Show everything about a container
     Inspect(command::inspect::Args),
+    /// Run containers that are over once more, with all that they wrote
+    Start(command::start::Args),
     /// Ask containers to end, and kill those that do not
     Stop(command::stop::StopArgs),
     /// Send a signal to containers
@@ -176,6 +178,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Exec(args) => return command::exec::run(session, args),
         Command::Logs(args) => command::logs::run(session, &args)?,
         Command::Inspect(args) => command::inspect::run(session, &args)?,
+        Command::Start(args) => return command::start::run(session, args),
         Command::Stop(args) => return command::stop::stop(session, &args),
         Command::Kill(args) => return command::stop::kill(session, &args),
         Command::Wait(args) => return command::stop::wait(session, &args),

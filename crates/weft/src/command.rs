@@ -32,6 +32,7 @@ pub(crate) mod ps;
 pub(crate) mod rotate;
 pub(crate) mod run;
 pub(crate) mod shim;
+pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;
