@@ -29,6 +29,7 @@
 //! ```
 
 pub mod cases;
+pub mod chain;
 pub mod cnitool;
 pub mod confinement;
 pub mod containerd;
@@ -40,12 +41,14 @@ pub mod ground;
 pub mod host;
 pub mod images;
 pub mod network;
+pub mod outside;
 pub mod podman;
 pub mod programs;
 pub mod reference;
 pub mod registry;
 pub mod sandbox;
 pub mod scene;
+pub mod services;
 pub mod snapshot;
 pub mod streams;
 pub mod suite;

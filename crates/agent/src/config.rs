@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use weft_kernel::loopback;
 use weft_model::NodeName;
@@ -63,6 +64,12 @@ pub struct Config {
     pub bpf_dir: PathBuf,
     /// Whether workloads are kept from the cloud's metadata addresses (169.254.169.254, fd00:ec2::254).
     pub block_metadata: bool,
+    /// Where services have their addresses, at most one range per family; the same on all hosts. Nothing else may have addresses there.
+    pub service_ranges: Vec<IpNet>,
+    /// The first and the last port of hosts that services may have.
+    pub node_ports: [u16; 2],
+    /// Ranges of other people's addresses at which services may answer (`externalIPs`); none unless they are named here.
+    pub external_ips: Vec<IpNet>,
 }
 
 impl Default for Config {
@@ -89,6 +96,9 @@ impl Default for Config {
             cgroup: None,
             bpf_dir: loopback::PINS.into(),
             block_metadata: true,
+            service_ranges: weft_model::ServiceRanges::default().addresses,
+            node_ports: weft_model::ServiceRanges::default().node_ports.into(),
+            external_ips: Vec::new(),
         }
     }
 }
@@ -137,7 +147,27 @@ impl Config {
     /// # Errors
     /// Where the text makes no sense, and why.
     pub fn parse(text: &str) -> Result<Config, String> {
-        toml::from_str(text).map_err(|e| e.to_string())
+        let config: Config = toml::from_str(text).map_err(|e| e.to_string())?;
+        config.fits()?;
+        Ok(config)
+    }
+
+    /// Whether its fields go together.
+    fn fits(&self) -> Result<(), String> {
+        let [first, last] = self.node_ports;
+        if first == 0 || last < first {
+            return Err(format!("node_ports: {first} to {last} is no range of ports"));
+        }
+        for (index, range) in self.service_ranges.iter().enumerate() {
+            let v4 = range.addr().is_ipv4();
+            if self.service_ranges[..index].iter().any(|other| other.addr().is_ipv4() == v4) {
+                return Err("service_ranges: there is at most one range per family".to_owned());
+            }
+            if *range != range.trunc() || range.max_prefix_len() - range.prefix_len() < 2 {
+                return Err(format!("service_ranges: {range} is not a range with room for addresses"));
+            }
+        }
+        Ok(())
     }
 
     /// Where the agent listens.

@@ -8,6 +8,7 @@ mod cluster;
 mod collect;
 mod detach;
 mod events;
+mod mac;
 mod network;
 mod object;
 mod peers;
@@ -16,6 +17,7 @@ mod ports;
 mod record;
 mod recover;
 mod report;
+mod services;
 mod share;
 mod sync;
 
@@ -56,6 +58,8 @@ pub(crate) struct Engine {
     host_ends: BTreeMap<IfName, AttachmentId>,
     /// Which attachments a namespace has, by its inode.
     inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
+    /// Whom services select; follows every change of the world.
+    standing: weft_plan::services::Standing,
     /// Which number policy's marks have for which class of peers.
     numbering: Numbering,
     /// The last packets that policy denied.
@@ -173,7 +177,7 @@ impl Engine {
         let mut of = of;
         of.retain(|stale| match stale {
             Stale::Of(address) => self.leaving.remove(address) && !held.contains(address),
-            Stale::Unled { .. } => true,
+            Stale::Unled { .. } | Stale::Astray(_) => true,
         });
         if of.is_empty() {
             return None;
@@ -183,7 +187,9 @@ impl Engine {
 
     /// Computes the plan anew, after a change of more than one workload.
     fn replan(&mut self) {
-        self.plan = weft_plan::plan(&self.world, &self.here);
+        let plan = weft_plan::plan(&self.world, &self.here);
+        let before = std::mem::replace(&mut self.plan, plan).services;
+        self.plan.services.keep_slots(&before);
         self.claims = weft_plan::peer::Claims::of(self.plan.peers.values());
         self.numbering.assign(&mut self.plan.policy);
     }

@@ -16,6 +16,8 @@ use crate::nft::{guarded_address, ports};
 pub(crate) fn stale(changes: &Diff, wanted: &Tables) -> Vec<Stale> {
     let mut all: Vec<Stale> = departed(&changes.remove, wanted).into_iter().map(Stale::Of).collect();
     all.extend(unled(&changes.install));
+    let astray = crate::nft::services::touched(changes, wanted);
+    all.extend((!astray.is_empty()).then_some(Stale::Astray(astray)));
     all
 }
 

@@ -17,6 +17,7 @@ mod inet;
 mod overlay;
 pub mod policy;
 pub(crate) mod ports;
+pub mod services;
 
 use weft_kernel::nft::{Family, Table, TableName, Tables};
 use weft_plan::Plan;
@@ -38,6 +39,7 @@ pub fn ruleset(plan: &Plan) -> Tables {
     fill(Family::Inet, &|table| {
         inet::fill(plan, table);
         ports::fill(table);
+        services::fill(plan, table);
     });
     fill(Family::Arp, &arp::fill);
     fill(Family::Bridge, &bridge::fill);

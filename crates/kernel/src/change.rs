@@ -103,6 +103,21 @@ pub enum Stale {
         /// The ports.
         ports: BTreeSet<u16>,
     },
+    /// Those to services that lead elsewhere than to one of their backends of now.
+    Astray(BTreeMap<Service, BTreeSet<SocketAddr>>),
+}
+
+/// Where a service is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Service {
+    /// Its family.
+    pub ipv4: bool,
+    /// Its address; `None` for all of the host's of that family.
+    pub at: Option<IpAddr>,
+    /// The number of its transport protocol.
+    pub protocol: u8,
+    /// Its port.
+    pub port: u16,
 }
 
 /// The rank from which on something is taken away.

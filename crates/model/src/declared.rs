@@ -7,6 +7,8 @@ use crate::name::{NamespaceName, ObjectName};
 use crate::namespace::{self, Namespace};
 use crate::object::{Kind, Object, ObjectId};
 use crate::policy::{ClusterNetworkPolicy, NetworkPolicy};
+use crate::service::{Service, ServiceName};
+use crate::slice::EndpointSlice;
 
 /// What people have declared, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub struct Declared {
     pub policies: BTreeMap<(NamespaceName, ObjectName), NetworkPolicy>,
     /// Policies for the whole cluster.
     pub cluster_policies: BTreeMap<ObjectName, ClusterNetworkPolicy>,
+    /// Services.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Backends of services by address.
+    pub slices: BTreeMap<(NamespaceName, ObjectName), EndpointSlice>,
 }
 
 impl Declared {
@@ -35,18 +41,22 @@ impl Declared {
             Object::ClusterNetworkPolicy(object) => {
                 self.cluster_policies.insert(name, object).map(Object::ClusterNetworkPolicy)
             }
+            Object::Service(object) => self.services.insert((namespace, name), object).map(Object::Service),
+            Object::EndpointSlice(object) => {
+                self.slices.insert((namespace, name), object).map(Object::EndpointSlice)
+            }
         }
     }
 
     /// Forgets an object; returns it.
     pub fn remove(&mut self, id: &ObjectId) -> Option<Object> {
         let name = &id.name;
+        let key = || (id.namespace.clone().unwrap_or_else(namespace::default_namespace), name.clone());
         match id.kind {
             Kind::Namespace => self.namespaces.remove(&name.as_str().parse().ok()?).map(Object::Namespace),
-            Kind::NetworkPolicy => {
-                let namespace = id.namespace.clone().unwrap_or_else(namespace::default_namespace);
-                self.policies.remove(&(namespace, name.clone())).map(Object::NetworkPolicy)
-            }
+            Kind::NetworkPolicy => self.policies.remove(&key()).map(Object::NetworkPolicy),
+            Kind::Service => self.services.remove(&key()).map(Object::Service),
+            Kind::EndpointSlice => self.slices.remove(&key()).map(Object::EndpointSlice),
             Kind::ClusterNetworkPolicy => {
                 self.cluster_policies.remove(name).map(Object::ClusterNetworkPolicy)
             }
@@ -58,7 +68,9 @@ impl Declared {
         let namespaces = self.namespaces.values().cloned().map(Object::Namespace);
         let policies = self.policies.values().cloned().map(Object::NetworkPolicy);
         let cluster = self.cluster_policies.values().cloned().map(Object::ClusterNetworkPolicy);
-        namespaces.chain(policies).chain(cluster)
+        let services = self.services.values().cloned().map(Object::Service);
+        let slices = self.slices.values().cloned().map(Object::EndpointSlice);
+        namespaces.chain(policies).chain(cluster).chain(services).chain(slices)
     }
 
     /// The labels of a namespace, its name among them.

@@ -18,6 +18,8 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod selector;
+pub mod service;
+pub mod slice;
 pub mod workload;
 pub mod world;
 
@@ -32,11 +34,13 @@ pub use name::{
 };
 pub use namespace::Namespace;
 pub use network::{Encapsulation, Mode, Network, NetworkId, Vni};
-pub use node::{Here, Node};
+pub use node::{Here, Node, ServiceRanges};
 pub use object::{Kind, Object, ObjectId};
 pub use policy::{ClusterNetworkPolicy, NetworkPolicy};
 pub use ports::{PortMapping, Protocol};
 pub use profile::Profile;
 pub use selector::Selector;
+pub use service::{Service, ServiceName};
+pub use slice::EndpointSlice;
 pub use workload::{AttachmentId, Netns, Owner, Phase, PodIdentity, Workload};
 pub use world::{Remote, RemoteName, World};

@@ -71,12 +71,50 @@ pub struct Here {
     pub block_metadata: bool,
     /// The interface that holds its underlay addresses.
     pub uplink: Option<IfName>,
+    /// Where services may have their addresses and ports.
+    pub services: ServiceRanges,
 }
 
 impl Here {
     /// A host of which nothing else is known.
     #[must_use]
     pub fn new(name: NodeName) -> Here {
-        Here { name, learning_links: BTreeSet::new(), block_metadata: false, uplink: None }
+        Here {
+            name,
+            learning_links: BTreeSet::new(),
+            block_metadata: false,
+            uplink: None,
+            services: ServiceRanges::default(),
+        }
+    }
+}
+
+/// Where services may have their addresses and ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRanges {
+    /// Their own addresses, at most one range per family.
+    pub addresses: Vec<IpNet>,
+    /// The first and the last port of hosts that they may have.
+    pub node_ports: (u16, u16),
+    /// Addresses of others at which they may answer, too; none if it is empty.
+    pub external: Vec<IpNet>,
+}
+
+impl Default for ServiceRanges {
+    fn default() -> ServiceRanges {
+        let ranges = ["10.96.0.0/16", "fd77:6566:7400:96::/112"];
+        ServiceRanges {
+            addresses: ranges.map(|r| r.parse().expect("the constants are ranges")).to_vec(),
+            node_ports: (30_000, 32_767),
+            external: Vec::new(),
+        }
+    }
+}
+
+impl ServiceRanges {
+    /// The range of a family.
+    #[must_use]
+    pub fn of(&self, v4: bool) -> Option<IpNet> {
+        self.addresses.iter().find(|r| r.addr().is_ipv4() == v4).copied()
     }
 }

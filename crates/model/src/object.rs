@@ -12,6 +12,8 @@ use crate::label::Labels;
 use crate::name::{NamespaceName, ObjectName};
 use crate::namespace::{Namespace, default_namespace};
 use crate::policy::{ClusterNetworkPolicy, NetworkPolicy};
+use crate::service::Service;
+use crate::slice::EndpointSlice;
 
 /// What all objects have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,7 +209,7 @@ macro_rules! objects {
     };
 }
 
-objects!(Namespace, NetworkPolicy, ClusterNetworkPolicy);
+objects!(Namespace, NetworkPolicy, ClusterNetworkPolicy, Service, EndpointSlice);
 
 impl Kind {
     /// The kind that somebody means by `networkpolicy`, `networkpolicies`, `netpol`, `NetworkPolicy`.
@@ -286,6 +288,8 @@ impl Object {
         match self {
             Object::Namespace(object) => object.status = crate::namespace::NamespaceStatus::default(),
             Object::NetworkPolicy(object) => object.metadata.namespace = namespace,
+            Object::Service(object) => object.metadata.namespace = namespace,
+            Object::EndpointSlice(object) => object.metadata.namespace = namespace,
             Object::ClusterNetworkPolicy(_) => {}
         }
     }

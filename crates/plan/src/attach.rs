@@ -62,6 +62,8 @@ pub struct WorkloadPlan {
     pub host_sources: Vec<IpAddr>,
     /// Ports of the host that lead to it.
     pub ports: Vec<PortPlan>,
+    /// Whether something may lead it to itself: a port of the host's, or a service.
+    pub hairpin: bool,
     /// How much may flow.
     pub bandwidth: BandwidthPlan,
 }
@@ -116,6 +118,7 @@ pub fn plan(workload: &Workload, network: &NetworkPlan) -> WorkloadPlan {
         gateways,
         routes,
         host_sources: network.gateways.iter().map(IpNet::addr).collect(),
+        hairpin: !workload.profile.ports.is_empty(),
         ports: ports::plan(&workload.profile.ports, workload.addresses.iter().map(IpNet::addr)),
         bandwidth: bandwidth::plan(workload),
     }

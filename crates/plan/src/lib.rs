@@ -11,6 +11,7 @@ pub mod overlay;
 pub mod peer;
 pub mod policy;
 pub mod ports;
+pub mod services;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ pub use network::NetworkPlan;
 pub use overlay::TunnelPlan;
 pub use peer::{Path, PeerPlan, Reach};
 pub use policy::PolicyPlan;
+pub use services::ServicesPlan;
 
 /// What one host should hold, in the domain's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -35,6 +37,8 @@ pub struct Plan {
     pub peers: BTreeMap<NodeName, PeerPlan>,
     /// Who may speak to whom.
     pub policy: PolicyPlan,
+    /// Which addresses lead to which backends.
+    pub services: ServicesPlan,
     /// Whether workloads are kept from the cloud's metadata addresses.
     pub block_metadata: bool,
     /// Whether packets of this family are forwarded: IPv4.
@@ -72,7 +76,11 @@ pub fn plan(world: &World, here: &Here) -> Plan {
         workloads,
         peers: BTreeMap::new(),
         policy: policy::compile::compile(world),
+        services: services::plan(world, here),
     };
+    for workload in plan.workloads.values_mut() {
+        workload.hairpin |= plan.services.serves(workload);
+    }
     for (name, other) in world.nodes.iter().filter(|(name, _)| **name != here.name) {
         replan_peer(&mut plan, here, node, name, Some(other));
     }

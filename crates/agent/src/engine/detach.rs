@@ -33,17 +33,23 @@ impl Engine {
         if request.explain {
             return changes.iter().flat_map(Change::commands).collect();
         }
+        let published = !planned.ports.is_empty();
         fault::point(OPERATION);
         // The record first: killed from here on, the next agent finds a wire that nobody wants.
         let now = clock::now();
         let freed = self.addresses.get_mut(&id.network).map(|a| a.free(id, now)).unwrap_or_default();
-        self.remove(id);
+        let gone = self.remove(id);
         self.record_or_owe(vec![Write::RemoveWorkload { id: id.clone(), freed, at: now }]);
         fault::point(OPERATION);
+        gone.iter().for_each(|gone| self.unserve_workload(gone));
         self.retire(changes);
         // Behind the wire, which is shut by now; at once, because its address may soon be another's.
         self.enforce(OPERATION);
         fault::point(OPERATION);
+        if published && self.loopback.is_some() && self.plan.workloads.values().all(|w| w.ports.is_empty()) {
+            // The programs of the loopback have nothing to lead any more.
+            self.reaper.send(Retired::Resync).ok();
+        }
         self.end_namespaces();
         Vec::new()
     }
@@ -89,7 +95,8 @@ impl Engine {
             self.detach(&request);
             return;
         }
-        self.remove(id);
+        let gone = self.remove(id);
+        gone.iter().for_each(|gone| self.unserve_workload(gone));
         self.enforce(OPERATION);
         let (id, at) = (id.clone(), clock::now());
         self.record_or_owe(vec![Write::RemoveWorkload { id, freed: Vec::new(), at }]);

@@ -18,6 +18,7 @@ impl Engine {
         let mut declared = self.world.declared.clone();
         let mut outcomes = Vec::with_capacity(request.objects.len());
         let mut writes = Vec::new();
+        let mut taken = None;
         for mut object in request.objects {
             let id = object.id();
             object.validate().map_err(|flaw| {
@@ -30,6 +31,7 @@ impl Engine {
                     .hint("it goes when its last workload does; `weft status` shows them"));
             }
             object.settle();
+            self.settle_service(&mut taken, &declared, &mut object)?;
             let before = declared.insert(object.clone());
             outcomes.push((
                 id,
@@ -113,9 +115,11 @@ impl Engine {
 
     /// Records what is declared now and brings the kernel in line; neither, if it cannot be recorded.
     fn declare_objects(&mut self, declared: Declared, writes: Vec<Write>) -> Result<(), Error> {
+        let served = super::services::among(&writes);
         self.record(writes)?;
-        self.world.declared = declared;
-        let done = if self.enforce(OPERATION) { Ok(()) } else { self.sync_strictly() };
+        let before = std::mem::replace(&mut self.world.declared, declared);
+        let serves = self.serve_objects(&before, &served, OPERATION);
+        let done = if self.enforce(OPERATION) && serves { Ok(()) } else { self.sync_strictly() };
         self.end_denied_flows();
         done
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use weft_dataplane::Wanted;
 use weft_kernel::listeners::{self, Listener};
 use weft_kernel::netns::Netns;
-use weft_kernel::{Change, Kernel as _};
+use weft_kernel::{Change, Kernel as _, State};
 use weft_model::api::{Attach, Error, ErrorKind};
 use weft_model::{Network, PortMapping, Protocol, Workload};
 
@@ -37,6 +37,7 @@ impl Engine {
             }
             self.has_family(mapping, network)?;
             self.is_unpublished(mapping, network)?;
+            self.is_no_services(mapping)?;
             wanted.push(*mapping);
         }
         are_of_this_host(&wanted)?;
@@ -74,6 +75,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Refuses ports that services have at every host.
+    fn is_no_services(&self, mapping: &PortMapping) -> Result<(), Error> {
+        let (first, last) = mapping.host();
+        let protocol = mapping.protocol().number();
+        let Some((namespace, name)) = self.service_among(protocol, first, last) else { return Ok(()) };
+        let message =
+            format!("{mapping} cannot be published: Service {namespace}/{name} has it at every host");
+        Err(Error::new(ErrorKind::Exists, message)
+            .hint("choose another port of the host; `weft get services -A` shows those taken"))
     }
 
     /// Refuses what would answer at the loopback only, where nothing can answer there.
@@ -132,6 +144,15 @@ impl Engine {
         if !ready {
             loopback.ports.clear();
         }
+    }
+
+    /// Whether another hand has taken away what leads ports of the loopback elsewhere. The kernel tells nobody of that.
+    pub(crate) fn lost_loopback(&self) -> bool {
+        let Some(place) = &self.loopback else { return false };
+        let mut wanted = State::default();
+        let publishing = self.plan.workloads.values().filter(|w| !w.ports.is_empty());
+        publishing.for_each(|w| weft_dataplane::loopback::render(w, &mut wanted));
+        wanted.loopback.is_some_and(|wanted| !place.leads(&wanted.ports) && place.check().is_ok())
     }
 
     /// What people should know of ports that answer less than they could.

@@ -52,6 +52,7 @@ impl Engine {
             learning_links: facts.learning_links,
             block_metadata: config.block_metadata,
             uplink: None,
+            services: super::services::ranges(config),
         };
         let world = World { nodes: [(here.name.clone(), Node::alone(facts.mtu))].into(), ..World::default() };
         let mut engine = Engine {
@@ -61,6 +62,7 @@ impl Engine {
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             inside: BTreeMap::new(),
+            standing: weft_plan::services::Standing::default(),
             denials: crate::flows::Denials::default(),
             numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
                 &found.state.tables,
@@ -122,6 +124,7 @@ impl Engine {
         engine.recall_cluster();
         engine.adopt_workloads(loaded, &found.state);
         engine.replan_policy();
+        engine.begin_services(&found.state.tables);
         engine.early = Some(found);
         Ok(engine)
     }

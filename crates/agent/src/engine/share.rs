@@ -67,12 +67,15 @@ impl Engine {
 
     /// Takes over what workloads of other hosts are now.
     pub(crate) fn adopt_remote(&mut self, changes: Vec<Elsewhere>) {
+        let mut touched = BTreeSet::new();
         for (name, now) in changes {
-            match now {
-                Some(remote) => drop(self.world.remote.insert(name, remote)),
-                None => drop(self.world.remote.remove(&name)),
-            }
+            let before = match now {
+                Some(remote) => self.world.remote.insert(name.clone(), remote),
+                None => self.world.remote.remove(&name),
+            };
+            touched.extend(self.serve_remote(&name, before.as_ref()));
         }
+        self.serve(touched, "peers");
         self.judge_anew();
     }
 
@@ -80,6 +83,7 @@ impl Engine {
     pub(crate) fn replace_remote(&mut self, all: BTreeMap<RemoteName, Remote>) {
         if self.world.remote != all {
             self.world.remote = all;
+            self.serve_anew();
             self.judge_anew();
         }
     }

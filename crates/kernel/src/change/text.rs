@@ -9,7 +9,7 @@ use std::path::Path;
 
 use weft_model::{IfName, Netns};
 
-use super::{Change, Stale};
+use super::{Change, Service, Stale};
 use crate::ours::{DETOUR_PREFERENCE, ROUTE_PROTOCOL, SHAPE_HANDLE};
 use crate::state::{Inside, Kind, Link, Route};
 
@@ -146,6 +146,15 @@ fn forget(stale: &Stale) -> Vec<String> {
             let at = at.map(|at| format!(" --orig-dst {at}")).unwrap_or_default();
             let one = |port: &u16| line(format!("-f {family} -p {protocol} --orig-port-dst {port}{at}"));
             ports.iter().map(one).collect()
+        }
+        Stale::Astray(services) => {
+            // No command tells those that lead to a backend of now; weft leaves them alone.
+            let one = |Service { ipv4, at, protocol, port }: &Service| {
+                let family = if *ipv4 { "ipv4" } else { "ipv6" };
+                let at = at.map(|at| format!(" --orig-dst {at}")).unwrap_or_default();
+                line(format!("-f {family} -p {protocol} --orig-port-dst {port}{at}"))
+            };
+            services.keys().map(one).collect()
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Having the kernel forget connections.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use super::Linux;
-use crate::change::{Cause, Stale};
+use crate::change::{Cause, Service, Stale};
 use crate::conntrack::{self, Filter, Flow, Parts};
 use crate::netlink;
 use crate::rtnl::address;
@@ -32,8 +32,45 @@ impl Linux {
                 }));
             }
         }
+        for services in stale.iter().filter_map(|s| if let Stale::Astray(all) = s { Some(all) } else { None })
+        {
+            flows.extend(self.astray(services, &mut own)?);
+        }
         conntrack::forget(&mut self.netfilter, &flows)?;
         Ok(())
+    }
+
+    /// The flows to services that lead elsewhere than to their backends.
+    fn astray(
+        &mut self,
+        services: &BTreeMap<Service, BTreeSet<SocketAddr>>,
+        own: &mut Option<BTreeSet<IpAddr>>,
+    ) -> Result<Vec<Flow>, Cause> {
+        let filter = match services.keys().next() {
+            Some(only) if services.len() == 1 => {
+                let (destination, protocol) = (only.at, Some(only.protocol));
+                let original =
+                    Parts { destination, protocol, destination_port: Some(only.port), ..Parts::default() };
+                Filter { original, ipv4: Some(only.ipv4), ..Filter::default() }
+            }
+            _ => Filter::default(),
+        };
+        let found = self.flows(&filter)?;
+        let own = match own {
+            Some(own) => own,
+            None if services.keys().all(|s| s.at.is_some()) => &BTreeSet::new(),
+            none => none.insert(self.own_addresses()?),
+        };
+        let is_astray = |flow: &Flow| {
+            let (to, port) = (flow.original.destination, flow.original.ports.1);
+            let protocol = flow.original.protocol;
+            let service =
+                |at: Option<IpAddr>| services.get(&Service { ipv4: to.is_ipv4(), at, protocol, port });
+            let here = service(Some(to)).or_else(|| service(None).filter(|_| own.contains(&to)));
+            let led = SocketAddr::new(flow.reply.source, flow.reply.ports.0);
+            here.is_some_and(|backends| !backends.contains(&led))
+        };
+        Ok(found.into_iter().filter(is_astray).collect())
     }
 
     fn flows_of(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Vec<Flow>, Cause> {

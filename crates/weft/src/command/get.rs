@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use weft_model::api::{Get, Reply, Request};
-use weft_model::{Kind, NamespaceName, Object, ObjectName};
+use weft_model::service::ServicePort;
+use weft_model::{Kind, NamespaceName, Object, ObjectName, Service};
 
 use crate::cli::Session;
 use crate::client::unexpected;
@@ -111,10 +112,25 @@ fn gist(object: &Object) -> String {
             let directions: Vec<&str> = isolated.map(|d| d.as_str()).collect();
             format!("{} of {}", directions.join(" and "), spec.pod_selector)
         }
+        Object::Service(service) => service_gist(service),
+        Object::EndpointSlice(slice) => {
+            let of = slice.service().map_or_else(|| "no service".to_owned(), |(_, name)| name.to_string());
+            format!("{} endpoints of {of}", slice.endpoints.len())
+        }
         Object::ClusterNetworkPolicy(policy) => {
             format!("tier {:?}, priority {}", policy.spec.tier, policy.spec.priority)
         }
     }
+}
+
+fn service_gist(service: &Service) -> String {
+    let addresses: Vec<String> = service.spec.cluster_ips.iter().map(ToString::to_string).collect();
+    let port = |port: &ServicePort| {
+        let host = port.node_port.map(|number| format!(":{number}")).unwrap_or_default();
+        format!("{}{host}/{}", port.port, port.protocol)
+    };
+    let ports: Vec<String> = service.spec.ports.iter().map(port).collect();
+    format!("{:?} {} {}", service.spec.kind, addresses.join(","), ports.join(","))
 }
 
 /// An object in full: its fields, indented, one a line.

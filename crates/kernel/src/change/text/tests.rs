@@ -1,5 +1,6 @@
 //! The commands of every change, word for word. `WEFT_BLESS=1 cargo test` writes them anew; read the diff.
 
+use crate::change::Service;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -48,6 +49,7 @@ fn inside(path: &str) -> Box<Inside> {
 
 /// One of each kind at least, and of each wording.
 fn all() -> Vec<Change> {
+    let service = Service { ipv4: true, at: "10.96.0.7".parse().ok(), protocol: 17, port: 53 };
     let (wire, bridge) = (name("weft0123456789"), name("weft-net"));
     let table = || TableName::new(Family::Inet, "weft");
     let set = || "guard4".to_owned();
@@ -139,6 +141,7 @@ fn all() -> Vec<Change> {
         Change::ForgetFlows(vec![
             Stale::Of("10.77.0.2".parse().unwrap()),
             Stale::Unled { ipv4: true, protocol: 17, at: None, ports: [53].into() },
+            Stale::Astray([(service, ["10.77.0.2:80".parse().unwrap()].into())].into()),
         ]),
     ]
 }

@@ -1,0 +1,259 @@
+//! Services: what changed of them, into the kernel, and what a new one asks for.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use weft_dataplane::nft::services::{Changed, Frame, change, concerned, found};
+use weft_kernel::Change;
+use weft_kernel::nft::Tables;
+use weft_model::api::{Error, ErrorKind};
+use weft_model::object::Flaw;
+use weft_model::{
+    AttachmentId, Declared, Kind, Object, ObjectId, Remote, RemoteName, Service, ServiceName, ServiceRanges,
+    Workload,
+};
+use weft_plan::services::Standing;
+use weft_plan::services::allocate::{Taken, settle};
+use weft_plan::services::standing::Source;
+use weft_store::Write;
+
+use super::Engine;
+use crate::{Config, chain};
+
+/// Where a configuration lets services have their addresses and ports.
+pub(super) fn ranges(config: &Config) -> ServiceRanges {
+    ServiceRanges {
+        addresses: config.service_ranges.clone(),
+        node_ports: (config.node_ports[0], config.node_ports[1]),
+        external: config.external_ips.clone(),
+    }
+}
+
+/// The services and slices that are written.
+pub(super) fn among(writes: &[Write]) -> Vec<ObjectId> {
+    let id = |write: &Write| match write {
+        Write::PutObject(object) => Some(object.id()),
+        Write::RemoveObject(id) => Some(id.clone()),
+        _ => None,
+    };
+    let ours = |id: &ObjectId| matches!(id.kind, Kind::Service | Kind::EndpointSlice);
+    writes.iter().filter_map(id).filter(ours).collect()
+}
+
+impl Engine {
+    /// At start: the services of the world, with their backends in the slots that the kernel has them in.
+    pub(super) fn begin_services(&mut self, tables: &Tables) {
+        self.standing = Standing::of(&self.world);
+        let mut plan = self.standing.plan(&self.world, &self.here);
+        plan.keep_slots(&found(tables, &plan));
+        self.plan.services = plan;
+        let services = &self.plan.services;
+        self.plan.workloads.values_mut().for_each(|w| w.hairpin |= services.serves(w));
+    }
+
+    /// Fills in what a service leaves open; `taken` is gathered with the first of a request.
+    ///
+    /// # Errors
+    /// What it asks for and cannot have.
+    pub(super) fn settle_service(
+        &self,
+        taken: &mut Option<Taken>,
+        declared: &Declared,
+        object: &mut Object,
+    ) -> Result<(), Error> {
+        let id = object.id();
+        let Object::Service(service) = object else { return Ok(()) };
+        let taken = taken.get_or_insert_with(|| Taken::of(declared));
+        let before = declared.services.get(&service.name());
+        settle(service, before, taken, &self.here.services)
+            .and_then(|()| self.is_nobody_elses(service))
+            .map_err(|flaw| {
+                Error::new(ErrorKind::Invalid, format!("{id} cannot be had: {flaw}"))
+                    .hint("nothing was changed; leave the field out to have it chosen, or choose another")
+            })?;
+        before.into_iter().for_each(|before| taken.remove(before));
+        taken.add(service);
+        Ok(())
+    }
+
+    /// Refuses ports that workloads publish, and addresses that are no stranger's.
+    fn is_nobody_elses(&self, service: &Service) -> Result<(), Flaw> {
+        for (index, port) in service.spec.ports.iter().enumerate() {
+            let Some(number) = port.node_port else { continue };
+            let holds = |w: &&Workload| {
+                w.profile.ports.iter().any(|mapping| {
+                    let (first, last) = mapping.host();
+                    mapping.protocol().number() == port.protocol.number() && (first..=last).contains(&number)
+                })
+            };
+            if let Some(workload) = self.world.workloads.values().find(holds) {
+                let why = format!("{} publishes {number}/{}", workload.id, port.protocol);
+                return Err(Flaw::new(format!("spec.ports[{index}].nodePort"), why));
+            }
+        }
+        for (index, address) in service.spec.external_ips.iter().enumerate() {
+            if let Some(whose) = self.holder(*address) {
+                return Err(Flaw::new(format!("spec.externalIPs[{index}]"), format!("{address} is {whose}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose an address is, if it is not a stranger's.
+    fn holder(&self, address: IpAddr) -> Option<String> {
+        if self.here.services.addresses.iter().any(|range| range.contains(&address)) {
+            return Some("in services' own range".to_owned());
+        }
+        let mut networks = self.world.networks.values();
+        if let Some(network) = networks.find(|n| n.subnets().any(|s| s.contains(&address))) {
+            return Some(format!("in network '{}'", network.name));
+        }
+        let has = |n: &weft_model::Node| n.addresses.iter().any(|a| a.addr() == address);
+        if let Some((name, _)) = self.world.nodes.iter().find(|(_, n)| has(n)) {
+            return Some(format!("that of host {name}"));
+        }
+        crate::host::addresses().is_ok_and(|own| own.contains(&address)).then(|| "this host's own".to_owned())
+    }
+
+    /// The service that has one of these ports of the host's.
+    pub(super) fn service_among(&self, protocol: u8, first: u16, last: u16) -> Option<ServiceName> {
+        let has = |service: &&Service| {
+            let mut ports = service.spec.ports.iter().filter(|p| p.protocol.number() == protocol);
+            ports.any(|p| p.node_port.is_some_and(|port| (first..=last).contains(&port)))
+        };
+        self.world.declared.services.values().find(has).map(Service::name)
+    }
+
+    /// Follows declared services and slices that changed; whether the kernel took all of it.
+    pub(super) fn serve_objects(&mut self, before: &Declared, changed: &[ObjectId], operation: &str) -> bool {
+        let mut touched = BTreeSet::new();
+        for id in changed {
+            let Some(namespace) = id.namespace.clone() else { continue };
+            let name = (namespace, id.name.clone());
+            let declared = &self.world.declared;
+            if id.kind == Kind::Service {
+                let (old, new) = (before.services.get(&name), declared.services.get(&name));
+                self.standing.service(&self.world, old, new);
+                touched.insert(name);
+            } else {
+                let (old, new) = (before.slices.get(&name), declared.slices.get(&name));
+                touched.extend(self.standing.slice(old, new));
+            }
+        }
+        self.serve(touched, operation)
+    }
+
+    /// Lets services lead to a workload whose wire is finished.
+    pub(super) fn serve_workload(&mut self, id: &AttachmentId) {
+        let Some(workload) = self.world.workloads.get(id) else { return };
+        let now = (&workload.namespace(), &workload.profile.labels);
+        let touched = self.standing.workload(&Source::Local(id.clone()), None, Some(now));
+        self.serve(touched, "attach");
+    }
+
+    /// Lets no service lead to a workload any more that is gone from the world.
+    pub(super) fn unserve_workload(&mut self, gone: &Workload) {
+        let before = (&gone.namespace(), &gone.profile.labels);
+        let touched = self.standing.workload(&Source::Local(gone.id.clone()), Some(before), None);
+        self.serve(touched, "detach");
+    }
+
+    /// Follows a workload of another host, which the world has as it is now.
+    pub(super) fn serve_remote(
+        &mut self,
+        name: &RemoteName,
+        before: Option<&Remote>,
+    ) -> BTreeSet<ServiceName> {
+        let seen = |remote: &Remote| (remote.namespace.clone(), remote.labels.clone());
+        let (before, now) = (before.map(seen), self.world.remote.get(name).map(seen));
+        let source = Source::Remote(name.clone());
+        let before = before.as_ref().map(|(namespace, labels)| (namespace, &**labels));
+        self.standing.workload(
+            &source,
+            before,
+            now.as_ref().map(|(namespace, labels)| (namespace, &**labels)),
+        )
+    }
+
+    /// Follows all workloads of other hosts anew.
+    pub(super) fn serve_anew(&mut self) {
+        self.standing = Standing::of(&self.world);
+        let all = self.world.declared.services.keys().cloned().collect();
+        self.serve(all, "peers");
+    }
+
+    /// Brings these services in line with the world, and nothing else; whether the kernel took all of it. Where it did not,
+    /// a repair is under way.
+    pub(super) fn serve(&mut self, touched: BTreeSet<ServiceName>, operation: &str) -> bool {
+        if touched.is_empty() {
+            return true;
+        }
+        let (before, changed) = (Frame::of(&self.plan), self.rederive(touched));
+        if changed.services.is_empty() {
+            return true;
+        }
+        let mut changes = change(&before, &Frame::of(&self.plan), &changed);
+        changes.extend(self.turn_back(&changed));
+        changes.sort_by_key(Change::rank);
+        let answers = self.apply(operation, &changes);
+        let refused: Vec<String> = answers.into_iter().filter_map(Result::err).map(|e| chain(&e)).collect();
+        for problem in &refused {
+            tracing::warn!(problem, "services could not be changed by steps; all of the kernel is compared");
+        }
+        if !refused.is_empty() {
+            self.reaper.send(crate::reaper::Retired::Resync).ok();
+        }
+        refused.is_empty()
+    }
+
+    /// Derives services anew, into the plan.
+    fn rederive(&mut self, touched: BTreeSet<ServiceName>) -> Changed {
+        let mut changed = Changed::default();
+        let mut names = Vec::new();
+        for name in touched {
+            let mut after = self.standing.derive(&self.world, &name);
+            let before = self.plan.services.services.get(&name);
+            if let (Some(after), Some(before)) = (&mut after, before) {
+                after.keep_slots(before);
+            }
+            if before != after.as_ref() {
+                changed.services.push((before.cloned(), after));
+                names.push(name);
+            }
+        }
+        let concerned = concerned(&changed.services);
+        let served = |engine: &Engine, address: &IpAddr| engine.plan.services.served.contains_key(address);
+        let before: Vec<bool> = concerned.iter().map(|address| served(self, address)).collect();
+        for (name, (_, after)) in names.iter().zip(&changed.services) {
+            self.plan.services.put(name, after.clone());
+        }
+        for (address, before) in concerned.into_iter().zip(before) {
+            let now = served(self, &address);
+            if now != before {
+                changed.served.insert(address, now);
+            }
+        }
+        changed
+    }
+
+    /// Ports of bridges whose workload may be led to itself from now on, or no more.
+    fn turn_back(&mut self, changed: &Changed) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if changed.served.is_empty() {
+            return changes;
+        }
+        let services = &self.plan.services;
+        for workload in self.plan.workloads.values_mut() {
+            if !workload.addresses.iter().any(|a| changed.served.contains_key(&a.addr())) {
+                continue;
+            }
+            let hairpin = !workload.ports.is_empty() || services.serves(workload);
+            if std::mem::replace(&mut workload.hairpin, hairpin) != hairpin
+                && workload.mode == weft_model::Mode::Bridge
+            {
+                changes.push(Change::SetHairpin(workload.host_end.clone(), hairpin));
+            }
+        }
+        changes
+    }
+}
