@@ -338,3 +338,42 @@ fn keys_rotate() -> Result<()> {
     ensure!(with(now, "/run/old/ca.pem").is_err(), "the old authority vouches for the store");
     Ok(())
 }
+
+/// A service leads to workloads of other hosts by their labels, also after a restart while nobody can say that they are there.
+#[test]
+fn a_service_leads_to_other_hosts() -> Result<()> {
+    let mut ground = Ground::new(2)?;
+    let first = ground.invitation(0, "init")?;
+    ground.weft(1, &first)?;
+    (0..2).try_for_each(|n| ground.ready(n))?;
+    let service = "{kind: Service, apiVersion: v1, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80}]}}";
+    ground.hosts[0].sandbox().write("/run/web.yaml", service)?;
+    ground.weft(0, "apply -f /run/web.yaml")?;
+    ground.hosts[1].namespaces(&["web".to_owned()])?;
+    ground.weft(1, "attach web -l app=web")?;
+    let addresses = ground.hosts[1].status()?.workloads[0].addresses.clone();
+    let own = addresses.iter().map(|a| a.addr()).find(IpAddr::is_ipv4).context("it has IPv4")?;
+    let leads = |ground: &Ground| -> Result<bool> {
+        let map = ground.hosts[0].sh("nft list map inet weft backend4")?;
+        Ok(map.contains(&format!("{own} . ")))
+    };
+    wait::until("the other host's workload", SOON, || {
+        ensure!(leads(&ground)?, "no backend");
+        Ok(())
+    })?;
+    let words = ground.weft(0, "describe svc web")?;
+    ensure!(words.contains(&format!("{own}:80 (default/netns-web on host2)")), "{words}");
+    ground.kill_share(0)?;
+    ground.agents.remove(0).kill();
+    let agent = ground.hosts[0].start(&[])?;
+    ground.agents.insert(0, agent);
+    ensure!(leads(&ground)?, "the backend was taken away because nobody was asked yet");
+    ground.start_share(0)?;
+    ground.ready(0)?;
+    ensure!(leads(&ground)?, "the backend is gone although it is there");
+    ground.weft(1, "detach web")?;
+    wait::until("the backend to go", SOON, || {
+        ensure!(!leads(&ground)?, "a backend is left");
+        Ok(())
+    })
+}

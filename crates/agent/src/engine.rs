@@ -59,6 +59,8 @@ pub(crate) struct Engine {
     inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
     /// Whom services select; follows every change of the world.
     standing: weft_plan::services::Standing,
+    /// Whether nobody has said yet which workloads there are on other hosts.
+    remote_unknown: bool,
     /// Which number policy's marks have for which class of peers.
     numbering: Numbering,
     /// The last packets that policy denied.
@@ -184,7 +186,7 @@ impl Engine {
     fn replan(&mut self) {
         let plan = weft_plan::plan(&self.world, &self.here);
         let before = std::mem::replace(&mut self.plan, plan).services;
-        self.plan.services.keep_slots(&before);
+        self.keep_services(&before);
         self.claims = weft_plan::peer::Claims::of(self.plan.peers.values());
         self.numbering.assign(&mut self.plan.policy);
     }

@@ -81,7 +81,7 @@ impl Engine {
 
     /// Takes over all workloads of other hosts.
     pub(crate) fn replace_remote(&mut self, all: BTreeMap<RemoteName, Remote>) {
-        if self.world.remote != all {
+        if std::mem::take(&mut self.remote_unknown) || self.world.remote != all {
             self.world.remote = all;
             self.serve_anew();
             self.judge_anew();
