@@ -65,7 +65,7 @@ impl Engine {
     /// The services that led to other hosts, each with those backends again.
     fn with_elsewhere(&self, before: &ServicesPlan) -> Vec<(ServiceName, ServicePlan)> {
         let networks = || self.plan.networks.values().filter(|n| n.declared.vni.is_some());
-        let within = |all: &[ipnet::IpNet], address| all.iter().any(|net| net.contains(&address));
+        let within = |all: &[ipnet::IpNet], address: IpAddr| all.iter().any(|net| net.contains(&address));
         let elsewhere = |backend: &&SocketAddr| {
             let address = backend.ip();
             networks().any(|n| within(&n.subnets, address) && !within(&n.blocks, address))
@@ -137,7 +137,11 @@ impl Engine {
 
     /// Ports of hosts that a process of this host listens at: it gets nothing.
     fn held_ports(&self) -> Vec<String> {
-        let wanted: BTreeMap<(u8, u16), &ServiceName> = (self.plan.services.services.iter())
+        let wanted: BTreeMap<(u8, u16), &ServiceName> = self
+            .plan
+            .services
+            .services
+            .iter()
             .flat_map(|(name, plan)| plan.ports.iter().map(move |port| (name, port)))
             .filter(|(_, port)| !port.backends.is_empty())
             .flat_map(|(name, port)| port.frontends.iter().map(move |f| (name, port.protocol.number(), *f)))
