@@ -15,7 +15,7 @@ help:
 	@echo "make bench-run     measure weft run beside podman and docker; the table is in docs/benchmarks.md"
 	@echo "make bench-unpack  measure unpacking of layers beside tar; the table is in docs/benchmarks.md"
 	@echo "make bench-overlay measure paths between two hosts, by hand and by weft; docs/benchmarks.md"
-	@echo "make bench-scale   plan 5,000 hosts, and put 1,000 into a real kernel; docs/benchmarks.md"
+	@echo "make bench-scale   plan 5,000 hosts, put 1,000 into a real kernel, follow them as they come and go; docs/benchmarks.md"
 	@echo "make build         the programs, in $(BIN)"
 	@echo "make lint          format, clippy, and what is known of the dependencies"
 
@@ -59,9 +59,9 @@ bench-overlay: setup-bench build
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-hosts
 	$(TARGET)/$(HOST)/release/bench-hosts overlay $(abspath $(BIN))/weft
 
-bench-scale: setup-bench
+bench-scale: setup-bench build
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-hosts
-	$(TARGET)/$(HOST)/release/bench-hosts scale
+	$(TARGET)/$(HOST)/release/bench-hosts scale $(abspath $(BIN))/weft
 
 lint:
 	cargo fmt --check

@@ -55,6 +55,7 @@ impl Cases {
             mode,
             mtu: None,
             masquerade: true,
+            encapsulation: weft_model::Encapsulation::Auto,
             explain: false,
         };
         scene.host.create_network(spec)?;

@@ -48,7 +48,7 @@ impl Host {
         let folder = crate::weft::programs_folder()?;
         sandbox.copy_in(&folder.join("weft"), "/opt/weft/weft")?;
         sandbox.copy_in(&folder.join("weft-cni"), "/opt/cni/bin/weft")?;
-        // The control groups that it sees are the machine's own, and not to be touched.
+        // Programs at the loopback need a BPF file system of the host's own, too: for tests that want them.
         let config = "default_network = false\npublish_on_loopback = false\n";
         sandbox.write("/etc/weft/config.toml", config)?;
         Ok(Host { sandbox })
@@ -173,6 +173,7 @@ impl Host {
             mode: *mode,
             mtu: None,
             masquerade: true,
+            encapsulation: weft_model::Encapsulation::Auto,
             explain: false,
         };
         match self.ask(&Request::NetworkCreate(spec))? {

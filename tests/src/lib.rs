@@ -29,16 +29,19 @@
 //! ```
 
 pub mod cases;
+pub mod chain;
 pub mod cnitool;
 pub mod confinement;
 pub mod containerd;
 pub mod containers;
 pub mod cri;
 pub mod engine;
+pub mod fleet;
 pub mod ground;
 pub mod host;
 pub mod images;
 pub mod network;
+pub mod outside;
 pub mod podman;
 pub mod programs;
 pub mod reference;
@@ -47,6 +50,7 @@ pub mod sandbox;
 pub mod scene;
 pub mod services;
 pub mod snapshot;
+pub mod streams;
 pub mod suite;
 pub mod wait;
 pub mod weft;

@@ -111,7 +111,15 @@ impl Scene {
         let all = all.iter().map(|s| s.parse::<IpNet>()).collect::<Result<Vec<_>, _>>()?;
         let subnets = all.into_iter().filter(|s| case.families.has(s.addr())).collect();
         let (mode, mtu) = (case.mode, None);
-        let spec = NetworkSpec { name: name.clone(), subnets, mode, mtu, masquerade: true, explain: false };
+        let spec = NetworkSpec {
+            name: name.clone(),
+            subnets,
+            mode,
+            mtu,
+            masquerade: true,
+            encapsulation: weft_model::Encapsulation::Auto,
+            explain: false,
+        };
         self.host.create_network(spec)?;
         Ok(name)
     }

@@ -45,8 +45,9 @@ impl Network {
             Mode::Routed => "default",
             Mode::Bridge => "lan",
         };
-        let capabilities =
-            json!({ "bandwidth": true, "ips": true, "mac": true, "ipRanges": true, "dns": true });
+        let capabilities = json!({
+            "portMappings": true, "bandwidth": true, "ips": true, "mac": true, "ipRanges": true, "dns": true
+        });
         let plugin = json!({ "type": "weft-cni", "network": network, "capabilities": capabilities });
         let conflist = json!({ "cniVersion": "1.1.0", "name": "weft", "plugins": [plugin] });
         programs::require(&["ip", "nft"])?;

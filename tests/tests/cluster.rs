@@ -1,197 +1,91 @@
 //! Hosts become a cluster and one network, by the commands a person types: invitations, hosts that are gone,
 //! names used twice, records damaged, the store away, its majority lost (BAR.md R9, 19).
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use weft_lab::Underlay;
 use weft_model::api::{Reply, Request};
-use weft_tests::{Agent, Host, wait};
-
-const WEFT: &str = "/opt/weft/weft";
-/// A joining host takes part within moments; a loaded machine gets more.
-const SOON: Duration = Duration::from_secs(60);
-
-/// Hosts on one segment, each with an agent.
-struct Ground {
-    hosts: Vec<Host>,
-    agents: Vec<Agent>,
-    _underlay: Underlay,
-}
-
-impl Ground {
-    fn new(count: u8) -> Result<Ground> {
-        weft_tests::programs::require(&["etcd", "etcdctl"])?;
-        let underlay = Underlay::new(1500)?;
-        let mut ground = Ground { hosts: Vec::new(), agents: Vec::new(), _underlay: underlay };
-        for n in 1..=count {
-            ground.add(n, &format!("host{n}"))?;
-        }
-        Ok(ground)
-    }
-
-    /// One more host at 192.0.2.(10+n), called `name`.
-    fn add(&mut self, n: u8, name: &str) -> Result<()> {
-        let host = Host::new()?;
-        host.sandbox().write("/etc/weft/config.toml", format!("node = {name:?}\nlease = 8\n"))?;
-        let root = host.sandbox().path("/");
-        let pid = root.iter().nth(2).and_then(|p| p.to_str()).context("no process")?.to_owned();
-        let port = format!("port{n}");
-        let mut command = self._underlay.netns().command("ip");
-        command.args(["link", "add", &port, "up", "master", self._underlay.link(), "type", "veth"]);
-        let output = command.args(["peer", "name", "eth0", "netns", &pid]).output()?;
-        ensure!(output.status.success(), "ip link add: {}", String::from_utf8_lossy(&output.stderr));
-        let last = 10 + n;
-        host.sh(&format!(
-            "ip link set eth0 up; ip addr add 192.0.2.{last}/24 dev eth0
-             ip addr add 2001:db8:1::{last:x}/64 dev eth0 nodad
-             ip route add default via 192.0.2.1; ip route add default via 2001:db8:1::1"
-        ))?;
-        self.agents.push(host.start(&[])?);
-        self.hosts.push(host);
-        Ok(())
-    }
-
-    fn weft(&self, host: usize, words: &str) -> Result<String> {
-        self.hosts[host].sh(&format!("{WEFT} {words}"))
-    }
-
-    /// The line that `weft init` or `weft token` printed, without `weft` itself.
-    fn invitation(&self, host: usize, command: &str) -> Result<String> {
-        let said = self.weft(host, command)?;
-        let line = said.lines().map(str::trim).find(|l| l.starts_with("weft join "));
-        Ok(line.with_context(|| format!("no invitation in: {said}"))?.trim_start_matches("weft ").to_owned())
-    }
-
-    /// Waits until a host is in sync with the store and has addresses to give.
-    fn ready(&self, host: usize) -> Result<()> {
-        wait::until("a host to take part", SOON, || {
-            let status = self.hosts[host].status()?;
-            ensure!(status.store.as_ref().is_some_and(|s| s.in_sync), "not in sync: {:?}", status.health);
-            let network = status.networks.iter().find(|n| n.network.name.as_str() == "default");
-            let network = network.context("no network")?;
-            ensure!(network.network.vni.is_some(), "the network is this host's own");
-            ensure!(network.pools.iter().all(|p| p.usable > 0), "no block yet: {:?}", status.health);
-            Ok(())
-        })
-    }
-
-    fn attach(&self, host: usize, name: &str) -> Result<Vec<IpAddr>> {
-        self.hosts[host].namespaces(&[name.to_owned()])?;
-        let attached = self.hosts[host].attach("default", name)?;
-        Ok(attached.addresses.iter().map(|a| a.address.addr()).collect())
-    }
-
-    /// Everybody reaches everybody.
-    fn reach(&self, from: &[(usize, &str)], to: &[IpAddr]) -> Result<()> {
-        for (host, container) in from {
-            for address in to {
-                wait::until("a ping", SOON, || self.hosts[*host].ping(container, *address))
-                    .with_context(|| format!("{container} on host {host} → {address}"))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs etcdctl on a host, as that host.
-    fn etcdctl(&self, host: usize, words: &str) -> Result<String> {
-        self.hosts[host].sh(&format!(
-            "F=/var/lib/weft/cluster; ETCDCTL_API=3 etcdctl --endpoints=192.0.2.11:2379 --cacert=$F/ca.pem \
-             --cert=$F/node.pem --key=$F/node.key {words}"
-        ))
-    }
-
-    /// Ends a host's share of the store as `kill -9` does; its data stay.
-    fn kill_share(&self, host: usize) -> Result<()> {
-        let script = "kill -9 $(cat /run/weft/member.pid); \
-                      while pidof etcd >/dev/null; do sleep 0.05; done";
-        self.hosts[host].sh(script).map(drop)
-    }
-
-    fn start_share(&self, host: usize) -> Result<()> {
-        self.hosts[host].sh(&format!("setsid {WEFT} member >>/run/member.log 2>&1 </dev/null &")).map(drop)
-    }
-}
+use weft_tests::fleet::{Fleet, SOON};
+use weft_tests::wait;
 
 /// `weft init`, `weft join`, `weft token`, `weft join`: three hosts are one network.
 #[test]
 fn three_hosts_are_one_network_after_four_commands() -> Result<()> {
-    let mut ground = Ground::new(3)?;
-    let first = ground.invitation(0, "init")?;
-    ground.weft(1, &first)?;
-    let second = ground.invitation(0, "token")?;
-    ground.weft(2, &second)?;
-    (0..3).try_for_each(|n| ground.ready(n))?;
+    let mut fleet = Fleet::new(3)?;
+    let first = fleet.invitation(0, "init")?;
+    fleet.weft(1, &first)?;
+    let second = fleet.invitation(0, "token")?;
+    fleet.weft(2, &second)?;
+    (0..3).try_for_each(|n| fleet.ready(n))?;
 
     let names = ["one", "two", "three"];
     let mut addresses = Vec::new();
     for (n, name) in names.iter().enumerate() {
-        addresses.extend(ground.attach(n, name)?);
+        addresses.extend(fleet.attach(n, name)?);
     }
     ensure!(addresses.len() == 6, "two families on each: {addresses:?}");
-    ground.reach(&[(0, "one"), (1, "two"), (2, "three")], &addresses)?;
+    fleet.reach(&[(0, "one"), (1, "two"), (2, "three")], &addresses)?;
 
     // A token is good for one host, and for nobody who has only a part of it.
-    ground.add(4, "host4")?;
-    let used = ground.weft(3, &second).unwrap_err().to_string();
+    fleet.add(4, "host4")?;
+    let used = fleet.weft(3, &second).unwrap_err().to_string();
     ensure!(used.contains("not valid"), "a used token: {used}");
-    let fresh = ground.invitation(0, "token")?;
+    let fresh = fleet.invitation(0, "token")?;
     let mut parts: Vec<String> = fresh.splitn(5, '-').map(str::to_owned).collect();
     parts[2] = "0".repeat(32);
-    let guessed = ground.weft(3, &parts.join("-")).unwrap_err().to_string();
+    let guessed = fleet.weft(3, &parts.join("-")).unwrap_err().to_string();
     ensure!(guessed.contains("not valid"), "a guessed secret: {guessed}");
     let mut parts: Vec<String> = fresh.splitn(5, '-').map(str::to_owned).collect();
     parts[3] = "0".repeat(64);
-    let fooled = ground.weft(3, &parts.join("-")).unwrap_err().to_string();
+    let fooled = fleet.weft(3, &parts.join("-")).unwrap_err().to_string();
     ensure!(fooled.contains("failed to join"), "a door of another authority: {fooled}");
     // Two hosts of one name: the second is refused at the door.
-    ground.hosts[3].sandbox().write("/etc/weft/config.toml", "node = \"host2\"\n")?;
-    let twice = ground.weft(3, &fresh).unwrap_err().to_string();
+    fleet.hosts[3].sandbox().write("/etc/weft/config.toml", "node = \"host2\"\n")?;
+    let twice = fleet.weft(3, &fresh).unwrap_err().to_string();
     ensure!(twice.contains("'host2' already"), "a name used twice: {twice}");
     // Silent guests keep nobody from joining, and nobody from asking.
-    ground.hosts[3].sandbox().write("/etc/weft/config.toml", "node = \"host4\"\nlease = 8\n")?;
-    let netns = ground.hosts[3].sandbox().netns()?;
+    fleet.hosts[3].sandbox().write("/etc/weft/config.toml", "node = \"host4\"\nlease = 8\n")?;
+    let netns = fleet.hosts[3].sandbox().netns()?;
     let silent = netns.run(|| {
         (0..100).filter_map(|_| std::net::TcpStream::connect("192.0.2.11:2378").ok()).collect::<Vec<_>>()
     })?;
     let begun = Instant::now();
-    ground.weft(1, "node ls")?;
+    fleet.weft(1, "node ls")?;
     ensure!(begun.elapsed() < Duration::from_secs(10), "an answer took {:?}", begun.elapsed());
-    wait::until("the silent to be sent away", SOON, || ground.weft(3, &fresh))?;
+    wait::until("the silent to be sent away", SOON, || fleet.weft(3, &fresh))?;
     drop(silent);
     wait::until("the fourth host", SOON, || {
-        let list = ground.weft(0, "node ls")?;
+        let list = fleet.weft(0, "node ls")?;
         let alive = list.lines().filter(|l| l.contains(" alive ")).count();
         ensure!(alive == 4, "{list}");
         Ok(())
     })?;
 
     // Records that make no sense: named, passed over, mended by whose they are.
-    ground.etcdctl(0, "put /weft/blocks/default/10.119.200.0-24 '{rubbish'")?;
-    ground.etcdctl(0, "put /weft/nodes/host2 '{rubbish'")?;
+    fleet.etcdctl(0, "put /weft/blocks/default/10.119.200.0-24 '{rubbish'")?;
+    fleet.etcdctl(0, "put /weft/nodes/host2 '{rubbish'")?;
     wait::until("the rubbish to be named", SOON, || {
-        let health = ground.hosts[2].status()?.health.join("\n");
+        let health = fleet.hosts[2].status()?.health.join("\n");
         ensure!(health.contains("blocks/default/10.119.200.0-24"), "{health}");
         ensure!(!health.contains("nodes/host2'"), "host2 has not written its record again: {health}");
         Ok(())
     })?;
-    ground.reach(&[(0, "one"), (2, "three")], &addresses)?;
-    ground.etcdctl(0, "del /weft/blocks/default/10.119.200.0-24")?;
+    fleet.reach(&[(0, "one"), (2, "three")], &addresses)?;
+    fleet.etcdctl(0, "del /weft/blocks/default/10.119.200.0-24")?;
 
     // A host is lost: its lease ends, others go on; and when somebody says that it is gone for ever, so are
     // its blocks.
-    let running = ground.weft(0, "node rm host3").unwrap_err().to_string();
+    let running = fleet.weft(0, "node rm host3").unwrap_err().to_string();
     ensure!(running.contains("runs, or did so"), "a host that runs was removed: {running}");
-    drop(ground.agents.remove(2));
-    drop(ground.hosts.remove(2));
-    wait::until("the lost host to be gone", SOON, || ground.weft(0, "node rm host3"))?;
+    drop(fleet.agents.remove(2));
+    drop(fleet.hosts.remove(2));
+    wait::until("the lost host to be gone", SOON, || fleet.weft(0, "node rm host3"))?;
     wait::until("its blocks to be gone", SOON, || {
-        let keys = ground.etcdctl(0, "get --prefix /weft/ --keys-only=false")?;
+        let keys = fleet.etcdctl(0, "get --prefix /weft/ --keys-only=false")?;
         ensure!(!keys.contains("host3"), "{keys}");
         Ok(())
     })?;
-    ground.reach(&[(0, "one"), (1, "two")], &addresses[..4])?;
+    fleet.reach(&[(0, "one"), (1, "two")], &addresses[..4])?;
     Ok(())
 }
 
@@ -200,18 +94,18 @@ fn three_hosts_are_one_network_after_four_commands() -> Result<()> {
 #[test]
 fn without_the_store_all_goes_on() -> Result<()> {
     let away = if std::env::var_os("WEFT_FULL").is_some() { 600 } else { 6 };
-    let mut ground = Ground::new(2)?;
-    let line = ground.invitation(0, "init")?;
-    ground.weft(1, &line)?;
-    (0..2).try_for_each(|n| ground.ready(n))?;
-    let mut addresses = ground.attach(0, "one")?;
-    addresses.extend(ground.attach(1, "two")?);
-    ground.reach(&[(0, "one"), (1, "two")], &addresses)?;
-    let before = [ground.hosts[0].dump()?, ground.hosts[1].dump()?];
+    let mut fleet = Fleet::new(2)?;
+    let line = fleet.invitation(0, "init")?;
+    fleet.weft(1, &line)?;
+    (0..2).try_for_each(|n| fleet.ready(n))?;
+    let mut addresses = fleet.attach(0, "one")?;
+    addresses.extend(fleet.attach(1, "two")?);
+    fleet.reach(&[(0, "one"), (1, "two")], &addresses)?;
+    let before = [fleet.hosts[0].dump()?, fleet.hosts[1].dump()?];
 
-    ground.kill_share(0)?;
+    fleet.kill_share(0)?;
     wait::until("the loss to be said", SOON, || {
-        let status = ground.hosts[1].status()?;
+        let status = fleet.hosts[1].status()?;
         ensure!(status.store.is_some_and(|s| !s.in_sync), "still in sync");
         ensure!(status.health.iter().any(|h| h.contains("does not answer")), "{:?}", status.health);
         Ok(())
@@ -221,76 +115,76 @@ fn without_the_store_all_goes_on() -> Result<()> {
     while Instant::now() < until {
         n += 1;
         let name = format!("w{n}");
-        let fresh = ground.attach(1, &name).context("attaching while the store is away")?;
+        let fresh = fleet.attach(1, &name).context("attaching while the store is away")?;
         ensure!(fresh.iter().all(|a| !addresses.contains(a)), "an address was given twice: {fresh:?}");
-        ground.reach(&[(0, "one")], &fresh)?;
-        ground.hosts[1].detach("default", &name)?;
+        fleet.reach(&[(0, "one")], &fresh)?;
+        fleet.hosts[1].detach("default", &name)?;
         std::thread::sleep(Duration::from_millis(500));
     }
-    ground.agents.remove(1).kill();
-    ground.reach(&[(0, "one")], &addresses)?;
-    ground.agents.push(ground.hosts[1].start(&[])?);
-    ground.reach(&[(0, "one"), (1, "two")], &addresses)?;
-    ground.hosts[1].await_dump("the restarted agent's kernel", &before[1], SOON)?;
-    let fresh = ground.attach(1, "late").context("attaching after a restart without the store")?;
-    ground.reach(&[(0, "one")], &fresh)?;
-    ground.hosts[1].detach("default", "late")?;
+    fleet.agents.remove(1).kill();
+    fleet.reach(&[(0, "one")], &addresses)?;
+    fleet.agents.push(fleet.hosts[1].start(&[])?);
+    fleet.reach(&[(0, "one"), (1, "two")], &addresses)?;
+    fleet.hosts[1].await_dump("the restarted agent's kernel", &before[1], SOON)?;
+    let fresh = fleet.attach(1, "late").context("attaching after a restart without the store")?;
+    fleet.reach(&[(0, "one")], &fresh)?;
+    fleet.hosts[1].detach("default", "late")?;
 
-    ground.start_share(0)?;
-    (0..2).try_for_each(|n| ground.ready(n))?;
-    ground.hosts[0].await_dump("the first host's kernel", &before[0], SOON)?;
-    ground.hosts[1].await_dump("the second host's kernel", &before[1], SOON)?;
-    ground.reach(&[(0, "one"), (1, "two")], &addresses)?;
+    fleet.start_share(0)?;
+    (0..2).try_for_each(|n| fleet.ready(n))?;
+    fleet.hosts[0].await_dump("the first host's kernel", &before[0], SOON)?;
+    fleet.hosts[1].await_dump("the second host's kernel", &before[1], SOON)?;
+    fleet.reach(&[(0, "one"), (1, "two")], &addresses)?;
     Ok(())
 }
 
 /// Three hosts run the store together: it outlives the loss of one, and what runs outlives the loss of two.
 #[test]
 fn a_store_of_three_outlives_one() -> Result<()> {
-    let mut ground = Ground::new(3)?;
-    let line = ground.invitation(0, "init")?;
-    ground.weft(1, &format!("{line} --member"))?;
-    ground.ready(1)?;
-    let line = wait::until("the second member to serve", SOON, || ground.invitation(1, "token"))?;
-    ground.weft(2, &format!("{line} --member"))?;
-    (0..3).try_for_each(|n| ground.ready(n))?;
+    let mut fleet = Fleet::new(3)?;
+    let line = fleet.invitation(0, "init")?;
+    fleet.weft(1, &format!("{line} --member"))?;
+    fleet.ready(1)?;
+    let line = wait::until("the second member to serve", SOON, || fleet.invitation(1, "token"))?;
+    fleet.weft(2, &format!("{line} --member"))?;
+    (0..3).try_for_each(|n| fleet.ready(n))?;
     let mut addresses = Vec::new();
     for (n, name) in ["one", "two", "three"].iter().enumerate() {
-        addresses.extend(ground.attach(n, name)?);
+        addresses.extend(fleet.attach(n, name)?);
     }
     let all = [(0, "one"), (1, "two"), (2, "three")];
-    ground.reach(&all, &addresses)?;
+    fleet.reach(&all, &addresses)?;
 
     // One is lost, the first of all: the others hear of what is declared.
-    ground.kill_share(0)?;
+    fleet.kill_share(0)?;
     let declared = wait::until("a network without the first member", SOON, || {
-        ground.weft(1, "network create app --subnet 10.200.0.0/16")
+        fleet.weft(1, "network create app --subnet 10.200.0.0/16")
     })?;
     ensure!(declared.contains("app"), "{declared}");
     wait::until("the network on the third host", SOON, || {
-        ensure!(ground.weft(2, "network ls")?.contains("10.200.0.0/16"), "not there");
+        ensure!(fleet.weft(2, "network ls")?.contains("10.200.0.0/16"), "not there");
         Ok(())
     })?;
     // Two are lost: no more is promised than that all goes on.
-    ground.kill_share(1)?;
-    let refused = wait::until("a refusal", SOON, || match ground.weft(2, "network create lost") {
+    fleet.kill_share(1)?;
+    let refused = wait::until("a refusal", SOON, || match fleet.weft(2, "network create lost") {
         Ok(said) => bail!("without a majority: {said}"),
         Err(error) => Ok(error.to_string()),
     })?;
     ensure!(refused.contains("store"), "{refused}");
-    addresses.extend(ground.attach(2, "more")?);
-    ground.reach(&all, &addresses)?;
-    ground.start_share(1)?;
-    ground.start_share(0)?;
-    (0..3).try_for_each(|n| ground.ready(n))?;
+    addresses.extend(fleet.attach(2, "more")?);
+    fleet.reach(&all, &addresses)?;
+    fleet.start_share(1)?;
+    fleet.start_share(0)?;
+    (0..3).try_for_each(|n| fleet.ready(n))?;
 
     // A member's host goes for ever: it is no member any more, and the others still have a majority.
-    drop(ground.agents.remove(2));
-    drop(ground.hosts.remove(2));
-    wait::until("the third host to be removed", SOON, || ground.weft(0, "node rm host3"))?;
-    let members = ground.etcdctl(0, "member list")?;
+    drop(fleet.agents.remove(2));
+    drop(fleet.hosts.remove(2));
+    wait::until("the third host to be removed", SOON, || fleet.weft(0, "node rm host3"))?;
+    let members = fleet.etcdctl(0, "member list")?;
     ensure!(members.lines().count() == 2 && !members.contains("host3"), "{members}");
-    match ground.hosts[1].ask(&Request::NodeList)? {
+    match fleet.hosts[1].ask(&Request::NodeList)? {
         Reply::Nodes(nodes) => ensure!(nodes.len() == 2, "{nodes:?}"),
         other => bail!("{other:?}"),
     }
@@ -300,31 +194,31 @@ fn a_store_of_three_outlives_one() -> Result<()> {
 /// A new authority, new certificates for every host, the old ones worth nothing; nobody is cut off meanwhile.
 #[test]
 fn keys_rotate() -> Result<()> {
-    let ground = Ground::new(2)?;
-    let line = ground.invitation(0, "init")?;
-    ground.weft(1, &line)?;
-    (0..2).try_for_each(|n| ground.ready(n))?;
-    let addresses = [ground.attach(0, "one")?, ground.attach(1, "two")?].concat();
-    ground.hosts[1]
+    let fleet = Fleet::new(2)?;
+    let line = fleet.invitation(0, "init")?;
+    fleet.weft(1, &line)?;
+    (0..2).try_for_each(|n| fleet.ready(n))?;
+    let addresses = [fleet.attach(0, "one")?, fleet.attach(1, "two")?].concat();
+    fleet.hosts[1]
         .sh("mkdir /run/old; cp /var/lib/weft/cluster/*.pem /var/lib/weft/cluster/*.key /run/old")?;
 
-    let said = ground.weft(0, "init --rotate")?;
+    let said = fleet.weft(0, "init --rotate")?;
     let line = said.lines().find_map(|l| l.trim().strip_prefix("host2:")).with_context(|| said.clone())?;
-    ground.weft(1, line.trim().trim_start_matches("weft "))?;
-    ground.weft(0, "init --rotate --finish")?;
-    (0..2).try_for_each(|n| ground.ready(n))?;
-    ground.reach(&[(0, "one"), (1, "two")], &addresses)?;
+    fleet.weft(1, line.trim().trim_start_matches("weft "))?;
+    fleet.weft(0, "init --rotate --finish")?;
+    (0..2).try_for_each(|n| fleet.ready(n))?;
+    fleet.reach(&[(0, "one"), (1, "two")], &addresses)?;
     // Everybody still hears of what is declared.
     wait::until("a network after the rotation", SOON, || {
-        ground.weft(1, "network create app --subnet 10.200.0.0/16")
+        fleet.weft(1, "network create app --subnet 10.200.0.0/16")
     })?;
     wait::until("the network on the first host", SOON, || {
-        ensure!(ground.weft(0, "network ls")?.contains("10.200.0.0/16"), "not there");
+        ensure!(fleet.weft(0, "network ls")?.contains("10.200.0.0/16"), "not there");
         Ok(())
     })?;
     // What the old authority signed opens nothing, and what it vouches for is not believed.
     let with = |folder: &str, ca: &str| {
-        ground.hosts[1].sh(&format!(
+        fleet.hosts[1].sh(&format!(
             "ETCDCTL_API=3 etcdctl --endpoints=192.0.2.11:2379 --cacert={ca} --cert={folder}/node.pem \
              --key={folder}/node.key --command-timeout=5s get --prefix /weft/nodes/"
         ))

@@ -10,51 +10,18 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_lab::traffic::{WebServer, get};
 use weft_model::Mode;
+use weft_tests::chain::Chains;
 use weft_tests::host::{Net, REPAIR};
 use weft_tests::scene::anywhere;
-use weft_tests::{Agent, Host, programs, wait};
+use weft_tests::wait;
 
 const NETWORKS: [Net<'static>; 2] = [
     ("default", Mode::Routed, &["10.77.0.0/24", "fd77::/64"]),
     ("lan", Mode::Bridge, &["10.78.0.0/24", "fd78::/64"]),
 ];
 
-/// A neighbour of the host's, who knows the way to its networks.
-const OUTSIDE: &str = "
-    ip netns add outside
-    ip link add uplink0 type veth peer name eth0 netns outside
-    ip addr add 192.0.2.1/24 dev uplink0; ip link set uplink0 up
-    ip -n outside addr add 192.0.2.2/24 dev eth0; ip -n outside link set eth0 up; ip -n outside link set lo up
-    ip -n outside route add 10.64.0.0/10 via 192.0.2.1
-    ip route add default via 192.0.2.2";
-
-struct Scene {
-    host: Host,
-    agent: Agent,
-}
-
-fn scene() -> Result<Scene> {
-    programs::require(&["iptables", "nft", "tc"])?;
-    let (host, agent) = Host::with_networks(&NETWORKS)?;
-    host.sandbox().copy_in(&programs::from_script("cnitool")?, "/opt/cnitool")?;
-    host.sh(OUTSIDE)?;
-    Ok(Scene { host, agent })
-}
-
-impl Scene {
-    /// Makes `plugins` a chain of the name `chain`.
-    fn chain(&self, plugins: &Value) -> Result<()> {
-        let list = json!({ "cniVersion": "1.0.0", "name": "chain", "plugins": plugins });
-        self.host.sandbox().write("/etc/cni/net.d/10-chain.conflist", list.to_string())
-    }
-
-    /// Has cnitool call the chain for a namespace.
-    fn cni(&self, verb: &str, container: &str, capabilities: &Value) -> Result<String> {
-        self.host.sh(&format!(
-            "CNI_PATH=/opt/cni/bin:/usr/lib/cni NETCONFPATH=/etc/cni/net.d CAP_ARGS='{capabilities}' \
-             /opt/cnitool {verb} chain /run/netns/{container} 2>&1"
-        ))
-    }
+fn scene() -> Result<Chains> {
+    Chains::new(&NETWORKS)
 }
 
 /// The network of `weft` in the chain: the one thing in which the two modes differ here. It has both families.
@@ -219,6 +186,12 @@ fn isolation_survives_every_reload() -> Result<()> {
         ensure!(host.diff()?.is_empty(), "{what}: {:?}", host.diff()?);
         ensure!(reach("a", "192.0.2.2".parse()?)?, "{what}: the way out is lost");
     }
+    // The control: it is the rules that isolate, for without an agent to put them back nothing does.
+    scene.agent.kill();
+    scene.host.sh("nft flush ruleset")?;
+    let reach = |from: &str, to: IpAddr| scene.host.sh(&format!("ip netns exec {from} ping -n -c1 -W2 {to}"));
+    reach("a", b).context("two networks do not even reach each other where nothing isolates them")?;
+    reach("outside", a).context("a neighbour does not even reach a workload where nothing isolates it")?;
     Ok(())
 }
 
@@ -255,7 +228,7 @@ fn the_doctor_names_what_drops() -> Result<()> {
     ensure!(kinds(&found, "firewall-drop") == 0, "{found:#?}");
 
     // Without an agent it says so, and still sees the rest.
-    let Scene { host, agent } = scene;
+    let Chains { host, agent } = scene;
     agent.kill();
     host.sh("iptables -D FORWARD 1; iptables -D FORWARD 1; mkdir -p /etc/cni/net.d; echo '{' >/etc/cni/net.d/00-x.conf")?;
     let text = host.sh("/opt/weft/weft doctor || true")?;

@@ -75,7 +75,15 @@ fn everything(host: &Host) -> Result<String> {
 
 fn spec(mode: Mode, subnets: &[&str], explain: bool) -> Result<NetworkSpec> {
     let subnets = subnets.iter().map(|s| s.parse()).collect::<Result<_, _>>()?;
-    Ok(NetworkSpec { name: "net".parse()?, subnets, mode, mtu: None, masquerade: true, explain })
+    Ok(NetworkSpec {
+        name: "net".parse()?,
+        subnets,
+        mode,
+        mtu: None,
+        masquerade: true,
+        encapsulation: weft_model::Encapsulation::Auto,
+        explain,
+    })
 }
 
 fn wish(explain: bool) -> Result<Attach> {

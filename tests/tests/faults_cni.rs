@@ -288,3 +288,61 @@ fn del_without_an_agent_takes_the_ports_away() -> Result<()> {
         Ok(())
     })
 }
+
+/// What cannot be published or limited: refused with a code and a word, and nothing is left of the attempt.
+#[test]
+fn bad_ports_and_rates_are_refused_with_their_codes() -> Result<()> {
+    on_both(|host, runtime, _agent| {
+        let before = (host.dump()?, host.dump_inside("c1")?);
+        let _holder = host.sandbox().netns()?.run(|| std::net::TcpListener::bind("0.0.0.0:7000"))??;
+        let port = |host: i64, more: Value| {
+            let mut mapping = json!({ "hostPort": host, "containerPort": 80 });
+            if let (Some(mapping), Some(more)) = (mapping.as_object_mut(), more.as_object()) {
+                mapping.extend(more.clone());
+            }
+            json!({ "portMappings": [mapping] })
+        };
+        let rate = |bits: u64| json!({ "bandwidth": { "ingressRate": bits } });
+        for (wish, code, why) in [
+            (port(0, json!({})), 7, "'0' is not a port"),
+            (port(65536, json!({})), 7, "'65536' is not a port"),
+            (port(80, json!({ "containerPort": 0 })), 7, "'0' is not a port"),
+            (port(65535, json!({ "range": 2 })), 7, "beyond 65535"),
+            (port(80, json!({ "range": -5 })), 7, "'-5' is not a whole number"),
+            (
+                port(80, json!({ "hostIP": "198.51.100.1" })),
+                7,
+                "198.51.100.1, which is no address of this host",
+            ),
+            (port(80, json!({ "hostIP": "2001:db8:77::1" })), 7, "no address of this host"),
+            (port(80, json!({ "hostIP": "224.0.0.1" })), 7, "cannot be published at 224.0.0.1"),
+            (port(80, json!({ "hostIP": "127.0.0.1" })), 100, "publish_on_loopback is off"),
+            (port(80, json!({ "protocol": "icmp" })), 7, "'icmp' is not a protocol"),
+            (port(7000, json!({})), 101, "listens at 0.0.0.0:7000/tcp"),
+            (
+                json!({ "portMappings": [
+                    { "hostPort": 80, "containerPort": 80 }, { "hostPort": 80, "containerPort": 81 },
+                ] }),
+                7,
+                "want one port",
+            ),
+            (rate(0), 7, "0 would let nothing through"),
+            (rate(1), 7, "the lowest rate is 128k"),
+            (rate(1_000_000_000_000_000_000), 7, "the highest rate is 1T"),
+        ] {
+            let call =
+                runtime.call("ADD", "c1", Some(&netns("c1")), &json!({ "runtimeConfig": wish.clone() }))?;
+            ensure!(
+                call.code == Some(1) && call.out["code"] == code,
+                "{wish}: {:?} {}",
+                call.code,
+                call.text
+            );
+            ensure!(call.text.contains(why), "{wish}: {}", call.text);
+            ensure!(host.dump_inside("c1")? == before.1, "{wish}: something is left inside");
+        }
+        host.await_dump("nothing", &before.0, REPAIR)?;
+        ensure!(host.status()?.workloads.is_empty());
+        Ok(())
+    })
+}

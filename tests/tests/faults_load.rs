@@ -268,15 +268,27 @@ fn a_soak_ends_as_it_began() -> Result<()> {
         Ok((resident, files, own.lines().filter_map(|l| l.parse::<u64>().ok()).sum()))
     };
     run(warm_up)?;
-    let before = weigh()?;
-    let took = run(length)?;
-    let after = weigh()?;
-    println!("{length} pairs in {took:?}; resident KiB, open files, bytes on disk: {before:?} → {after:?}");
+    let start = weigh()?;
+    // Memory that leaks grows in every stretch; what the allocator and the pages of the program itself do, in one.
+    let mut before = start;
+    for stretch in 1..=4 {
+        let took = run(length)?;
+        let after = weigh()?;
+        println!(
+            "{length} pairs in {took:?}; resident KiB, open files, bytes on disk: {before:?} → {after:?}"
+        );
+        if after.0 <= before.0 + before.0 / 100 {
+            before = after;
+            break;
+        }
+        ensure!(stretch < 4, "memory grew in each stretch, at last from {} to {} KiB", before.0, after.0);
+        before = after;
+    }
+    let after = before;
     // The folder of settings that was written last stays open, and so may one peer's connection be.
-    ensure!(after.1 <= before.1 + 2, "open files grew from {} to {}", before.1, after.1);
-    ensure!(after.0 <= before.0 + before.0 / 100, "memory grew from {} to {} KiB", before.0, after.0);
+    ensure!(after.1 <= start.1 + 2, "open files grew from {} to {}", start.1, after.1);
     // A file never shrinks, and has room for what was most.
-    ensure!(after.2 <= 2 * before.2, "the records grew from {} to {} bytes", before.2, after.2);
+    ensure!(after.2 <= 2 * start.2, "the records grew from {} to {} bytes", start.2, after.2);
     Ok(())
 }
 

@@ -107,6 +107,20 @@ fn routes_neighbours_and_addresses() -> Result<()> {
         ("an IPv6 neighbour is deleted", "ip neigh del $R6 dev $R"),
         ("a neighbour is changed", "ip neigh replace $R4 lladdr 02:00:00:00:00:99 dev $R nud permanent"),
         ("a neighbour is added", "ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:99 dev $R nud permanent"),
+        ("a bridge's neighbour is deleted", "ip neigh del $B4 dev weft-bridge"),
+        ("a bridge's IPv6 neighbour is deleted", "ip neigh del $B6 dev weft-bridge"),
+        (
+            "a bridge's neighbour is changed",
+            "ip neigh replace $B4 lladdr 02:00:00:00:00:99 dev weft-bridge nud permanent",
+        ),
+        (
+            "a bridge's neighbour is forgotten",
+            "ip neigh replace $B6 lladdr 02:00:00:00:00:99 dev weft-bridge nud stale",
+        ),
+        (
+            "a bridge's neighbour is added",
+            "ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:99 dev weft-bridge nud permanent",
+        ),
         ("a gateway's address is deleted", "ip addr del 10.77.0.1/32 dev weft-routed"),
         ("a bridge's address is deleted", "ip addr del 10.78.0.1/24 dev weft-bridge"),
         ("a bridge's IPv6 address is deleted", "ip addr del fd78::1/64 dev weft-bridge"),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use weft_lab::traffic::{Capture, WebServer, get, ping};
-use weft_lab::{Cluster, Links, OUTSIDE4, OUTSIDE6, shared_network};
-use weft_model::{Encapsulation, Mode};
+use weft_lab::{Cluster, Links, Namespace, OUTSIDE4, OUTSIDE6, shared_network};
+use weft_model::{Encapsulation, Mode, Network};
 use weft_tests::scene::{SOON, Workload, anywhere, program};
 use weft_tests::wait;
 
@@ -26,7 +26,7 @@ fn three(mode: Mode, encapsulation: Encapsulation) -> Result<(Cluster, Vec<Workl
 
 fn workloads(cluster: &Cluster, network: u8) -> Result<Vec<Workload>> {
     let network = cluster.network(network)?;
-    cluster.hosts.iter().map(|h| Workload::attach(weft_lab::Namespace::new()?, h, &network)).collect()
+    cluster.hosts.iter().map(|h| Workload::attach(Namespace::new()?, h, &network)).collect()
 }
 
 /// Everybody reaches everybody with packets of `size` bytes, and sees them under their own address.
@@ -148,6 +148,28 @@ fn large_packets() -> Result<()> {
     // The interface itself knows the size: there is nobody on the way who has to say so.
     let too_large = ping(one.namespace.netns(), three.address(V4)?, 1451 - 28, SOON);
     ensure!(too_large.is_err_and(|e| e.raw_os_error() == Some(90)), "EMSGSIZE was expected");
+    Ok(())
+}
+
+/// BAR.md, security row 30: a network that was declared with a larger packet than fits into its tunnels. Whoever sends
+/// one is told what fits, in both families.
+#[test]
+fn too_large_for_the_tunnel_is_told() -> Result<()> {
+    weft_tests::programs::require(&["ping"])?;
+    let network = Network { mtu: Some(MTU), ..shared_network(1, Mode::Routed, Encapsulation::Auto)? };
+    let mut cluster = Cluster::new(program()?, MTU, vec![network])?;
+    cluster.join(&[0, 1])?;
+    let one = Workload::attach(Namespace::new()?, &cluster.hosts[0], &cluster.network(1)?)?;
+    let other = Workload::attach(Namespace::new()?, &cluster.hosts[1], &cluster.network(1)?)?;
+    for (like, headers) in [(V4, 28), (V6, 48)] {
+        let to = other.address(like)?;
+        let mut command = one.namespace.netns().command("ping");
+        let size = (MTU - headers).to_string();
+        let output = command.args(["-n", "-c2", "-W1", "-M", "do", "-s", &size, &to.to_string()]).output()?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(said.contains("mtu = 1450") || said.contains("mtu=1450"), "{to}: {said}");
+        ping(one.namespace.netns(), to, 1450 - headers as usize, SOON)?;
+    }
     Ok(())
 }
 

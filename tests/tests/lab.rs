@@ -1,30 +1,28 @@
 //! `weft lab`, as a person types it: a lab comes up, is broken and mended, and leaves nothing behind.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::scene::program;
-use weft_tests::{programs, wait};
+use weft_tests::{Sandbox, programs, wait};
 
-/// A lab with a name of its own; dropping it takes it down.
+const WEFT: &str = "/opt/weft/weft";
+const FOLDER: &str = "/run/weft-lab/lab";
+
+/// A lab on a machine of its own.
 struct Lab {
-    folder: String,
+    machine: Sandbox,
 }
 
 impl Lab {
-    fn new() -> Self {
-        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 7);
-        Lab { folder: format!("/tmp/weft-test-{random:016x}/l{:08x}", random >> 32) }
-    }
-
-    fn name(&self) -> &str {
-        self.folder.rsplit('/').next().unwrap_or_default()
+    fn new() -> Result<Self> {
+        programs::require(&["ping", "busybox", "etcd"])?;
+        let machine = Sandbox::new()?;
+        machine.copy_in(&weft_tests::weft::programs_folder()?.join("weft"), WEFT)?;
+        Ok(Lab { machine })
     }
 
     fn weft(&self, words: &[&str]) -> Result<Output> {
-        let mut command = Command::new(program()?);
-        Ok(command.args(["lab", "--folder", &self.folder]).args(words).output()?)
+        Ok(self.machine.command(WEFT).arg("lab").args(words).output()?)
     }
 
     fn ok(&self, words: &[&str]) -> Result<String> {
@@ -39,18 +37,20 @@ impl Lab {
     }
 
     fn namespaces(&self) -> Result<Vec<String>> {
-        let all = std::fs::read_dir("/run/netns")?
-            .filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned()));
-        Ok(all.filter(|n| n.starts_with(self.name())).collect())
+        let all = std::fs::read_dir(self.machine.path("/run/netns"))?;
+        Ok(all.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect())
     }
-}
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _ = self.weft(&["down"]);
-        if let Some(parent) = Path::new(&self.folder).parent() {
-            let _ = std::fs::remove_dir_all(parent);
-        }
+    /// After `down`, and the lab cannot be taken down twice.
+    fn is_gone(&self) -> Result<()> {
+        ensure!(self.namespaces()?.is_empty(), "{:?} are left", self.namespaces()?);
+        ensure!(!self.machine.path(FOLDER).exists(), "the folder is left");
+        let programs = "ps -e -o comm= | grep -E '^(weft|etcd|sleep)' || true";
+        let left = self.machine.sh(programs)?;
+        ensure!(left.trim().is_empty(), "programs are left: {left}");
+        let again = self.weft(&["down"])?;
+        ensure!(String::from_utf8_lossy(&again.stderr).contains("weft lab up"), "no hint");
+        Ok(())
     }
 }
 
@@ -62,8 +62,7 @@ fn address(said: &str) -> Result<String> {
 
 #[test]
 fn a_lab_from_up_to_down() -> Result<()> {
-    programs::require(&["ping"])?;
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let up = lab.ok(&["up", "--hosts", "3"])?;
     for row in ["host1  1", "host2  1", "host3  2"] {
         ensure!(up.contains(row), "{row} is not in\n{up}");
@@ -81,7 +80,11 @@ fn a_lab_from_up_to_down() -> Result<()> {
 
     // Commands of weft itself speak to the host on which they are run.
     let explained = lab.ok(&["exec", "host1", "--", "weft", "explain", &web, &far])?;
-    ensure!(explained.contains("VXLAN 101, 192.0.2.11 to 203.0.113.13"), "{explained}");
+    ensure!(explained.contains("192.0.2.11 to 203.0.113.13, UDP port 4789"), "{explained}");
+    let nodes = lab.ok(&["exec", "host2", "--", "weft", "node", "ls"])?;
+    ensure!(nodes.lines().filter(|l| l.contains(" alive ")).count() == 3, "{nodes}");
+    let own = lab.ok(&["exec", "host1", "--", "weft", "ps"])?;
+    ensure!(own.contains("lab-web") && !own.contains("lab-far"), "{own}");
     let status = lab.ok(&["exec", "host3", "--", "weft", "status"])?;
     ensure!(status.contains("host1  192.0.2.11"), "{status}");
     wait::until("the hosts to hear of each other", wait::LONG, || {
@@ -110,9 +113,26 @@ fn a_lab_from_up_to_down() -> Result<()> {
     }
     ensure!(lab.namespaces()?.len() == 7, "{:?}", lab.namespaces()?);
     lab.ok(&["down"])?;
-    ensure!(lab.namespaces()?.is_empty(), "{:?} are left", lab.namespaces()?);
-    ensure!(!Path::new(&lab.folder).exists(), "the folder is left");
-    let again = lab.weft(&["down"])?;
-    ensure!(String::from_utf8_lossy(&again.stderr).contains("weft lab up"), "no hint");
-    Ok(())
+    lab.is_gone()
+}
+
+/// Without etcd: the lab writes a file that the agents follow.
+#[test]
+fn a_quick_lab() -> Result<()> {
+    let lab = Lab::new()?;
+    let up = lab.ok(&["up", "--hosts", "2", "--quick"])?;
+    ensure!(up.contains("host2 vxlan"), "{up}");
+    // More words are those of `weft run`, which says what it lacks.
+    let rootless = lab.weft(&["run", "host2", "there", "--memory", "64m"])?;
+    let said = String::from_utf8_lossy(&rootless.stderr).into_owned();
+    ensure!(!rootless.status.success() && said.contains("neither an image nor --rootfs"), "{said}");
+    lab.ok(&["run", "host1", "here"])?;
+    let there = address(&lab.ok(&["run", "host2", "there"])?)?;
+    lab.reaches("here", &there)?;
+    lab.ok(&["kill", "host2"])?;
+    ensure!(lab.reaches("here", &there).is_err(), "a container of a lost host answers");
+    lab.ok(&["heal"])?;
+    wait::until("the lost host to come back", wait::LONG, || lab.reaches("here", &there))?;
+    lab.ok(&["down"])?;
+    lab.is_gone()
 }

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use weft_kernel::netns::Netns;
 use weft_kernel::state::Sysctl;
 use weft_kernel::sysctl;
-use weft_lab::traffic::frame::{INIT, SCTP, packet, sctp, tcp};
+use weft_lab::traffic::frame::{packet, tcp};
 use weft_lab::traffic::{Capture, Tap, UdpEcho, WebServer, connect, get, udp};
 use weft_lab::{OUTSIDE4, OUTSIDE6, ROUTER4, ROUTER6};
-use weft_model::{Mac, Mode, NetworkName};
+use weft_model::{Mode, NetworkName};
 use weft_tests::matrix;
 use weft_tests::scene::{Case, Families, SOON, Scene, Workload, anywhere};
 
@@ -19,7 +19,6 @@ matrix!(
     from_other_workloads,
     from_the_host,
     from_the_workload_itself,
-    sctp_is_led_to_the_workload,
     ranges_and_single_addresses,
 );
 
@@ -129,44 +128,6 @@ fn from_the_workload_itself(case: Case) -> Result<()> {
         for seen in published.seen_from(netns, at)? {
             ensure!(own.contains(&seen), "it comes to itself as {seen}, which is not the host");
         }
-    }
-    Ok(())
-}
-
-/// No kernel needs to have sockets for it: an INIT, and the answer that a peer would give (RFC 9260, section 5.1).
-fn sctp_is_led_to_the_workload(case: Case) -> Result<()> {
-    let scene = Scene::new()?;
-    let network = scene.network(1, case)?;
-    let workload = scene.publish(&network, &["9899:99/sctp"])?;
-    let inside = workload.namespace.netns();
-    let tap = Tap::open(scene.underlay.netns(), scene.underlay.link())?;
-    let router: Mac =
-        weft_lab::Links::of(scene.underlay.netns())?.link(scene.underlay.link())?.mac.context("no MAC")?;
-    let (own, gateway) = {
-        let mut links = workload.namespace.links()?;
-        let own = links.link("eth0")?.mac.context("no MAC")?;
-        (own, workload.attached.bridge.as_ref().map_or(workload.attached.host_mac, |(_, mac)| *mac))
-    };
-    for to in workload.addresses() {
-        let (client, host) = (of_family(ROUTER4, ROUTER6, to), scene.host.address(to));
-        let capture = Capture::open(inside, "eth0")?;
-        let init = sctp((client, 4000), (host, 9899), 0, 1, &INIT);
-        tap.send(&packet(router, scene.host.mac(), &init))?;
-        let is_sctp = |from: IpAddr, to: IpAddr| {
-            move |f: &weft_lab::traffic::Frame| {
-                f.protocol == Some(SCTP) && f.source == Some(from) && f.destination == Some(to)
-            }
-        };
-        let seen = capture.until(SOON, is_sctp(client, to))?;
-        let ports = &seen.last().context("nothing came")?.payload[..4];
-        ensure!(ports == [4000_u16.to_be_bytes(), 99_u16.to_be_bytes()].concat(), "{ports:?}");
-
-        let outside = Capture::open(scene.underlay.netns(), scene.underlay.link())?;
-        let answer = sctp((to, 99), (client, 4000), 1, 2, &INIT);
-        Tap::open(inside, "eth0")?.send(&packet(own, gateway, &answer))?;
-        let seen = outside.until(SOON, is_sctp(host, client))?;
-        let ports = &seen.last().context("nothing came back")?.payload[..4];
-        ensure!(ports == [9899_u16.to_be_bytes(), 4000_u16.to_be_bytes()].concat(), "{ports:?}");
     }
     Ok(())
 }

@@ -11,12 +11,13 @@ use weft_kernel::netns::Netns;
 use weft_lab::traffic::{UdpEcho, WebServer, connect, get, udp};
 use weft_lab::{Host, Namespace};
 use weft_model::api::{Error, ErrorKind, Reply, Request};
-use weft_model::{Mode, NetworkName};
+use weft_model::{Mac, Mode, NetworkName};
 use weft_tests::scene::{Case, Families, SOON, Scene, Workload, anywhere};
 use weft_tests::{matrix, programs, wait};
 
 matrix!(
     udp_follows_a_replaced_workload,
+    an_address_that_comes_back_is_found,
     nothing_is_left_of_a_detached_workloads_connections,
     a_flush_is_mended,
     a_dead_agent_and_a_lost_record,
@@ -159,6 +160,58 @@ fn udp_follows_a_replaced_workload(case: Case) -> Result<()> {
     Ok(())
 }
 
+/// The very address comes back with another workload: the first packet finds it, from a neighbour on its segment as well.
+/// The host finds it under another Ethernet address, too, and does not believe for seconds that it is still the former one.
+fn an_address_that_comes_back_is_found(case: Case) -> Result<()> {
+    let scene = Scene::new()?;
+    let network = scene.network(1, case)?;
+    let neighbour = scene.workload(&network)?;
+    let mut former: Option<(Workload, Vec<IpAddr>)> = None;
+    let another = Mac::from_seed(7);
+    for (round, mac) in
+        [("the first", None), ("the second", None), ("one of another Ethernet address", Some(another))]
+    {
+        let namespace = Namespace::new()?;
+        let mut wish = namespace.wish(&network, "eth0")?;
+        wish.mac = mac;
+        wish.profile.ports = vec!["8080:80".parse()?, "5353:53/udp".parse()?];
+        if let Some((former, addresses)) = former.take() {
+            former.namespace.detach(&scene.host, &network)?;
+            wish.ips = addresses;
+        }
+        let attached = Namespace::attach_as(&scene.host, wish)?;
+        let workload = Workload { namespace, attached };
+        let echo = UdpEcho::start(workload.namespace.netns(), anywhere(53))?;
+        let web = WebServer::start(workload.namespace.netns(), anywhere(80))?;
+        let addresses: Vec<IpAddr> = workload.addresses().collect();
+        for address in &addresses {
+            let host = scene.host.address(*address);
+            // One datagram and no other.
+            let ask = |netns: &Netns, to: SocketAddr| -> Result<()> {
+                let client = udp(netns, anywhere(0))?;
+                client.connect(to)?;
+                client.set_read_timeout(Some(SOON))?;
+                client.send(b"x")?;
+                client.recv(&mut [0; 9]).with_context(|| format!("UDP to {to}: {round}"))?;
+                Ok(())
+            };
+            // Neighbours on the segment have asked by themselves who has the address, and are not told.
+            if mac.is_none() || case.mode == Mode::Routed {
+                ask(neighbour.namespace.netns(), SocketAddr::new(*address, 53))?;
+            }
+            for netns in [scene.underlay.netns(), scene.host.netns()] {
+                ask(netns, SocketAddr::new(host, 5353))?;
+                get(netns, SocketAddr::new(host, 8080), SOON)
+                    .with_context(|| format!("TCP to {host}: {round}"))?;
+            }
+        }
+        ensure!(echo.peers().len() >= 2 * addresses.len(), "{round}: {:?}", echo.peers());
+        ensure!(web.peers().len() == 2 * addresses.len(), "{round}: {:?}", web.peers());
+        former = Some((workload, addresses));
+    }
+    Ok(())
+}
+
 fn concerned(host: &Host, address: IpAddr) -> Result<usize> {
     let found = host
         .netns()
@@ -197,10 +250,7 @@ fn nothing_is_left_of_a_detached_workloads_connections(case: Case) -> Result<()>
         ensure!(concerned(&scene.host, *address)? == 0, "connections of {address}'s former holder are left");
     }
     ensure!(concerned(&scene.host, theirs)? > 0, "somebody else's connection was ended");
-    // On a segment the host asks who has the address, and may believe for seconds that it is the former one.
-    if case.mode == Mode::Routed {
-        connect(next.netns(), SocketAddr::new(world, outside.port()), SOON)?;
-    }
+    connect(next.netns(), SocketAddr::new(world, outside.port()), SOON)?;
     next.detach(&scene.host, &network)?;
     wait::until("the reaper", SOON, || {
         ensure!(concerned(&scene.host, own[0])? == 0, "connections are left");

@@ -1,6 +1,8 @@
 //! Published ports at 127.0.0.1 and ::1 of the host itself (docs/ports.md): real processes in a control group of the
 //! test's own, with programs that outlive the agent.
 
+#![allow(clippy::print_stdout, reason = "measured figures belong into the test's output")]
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
@@ -13,8 +15,10 @@ use weft_lab::traffic::{UdpEcho, WebServer};
 use weft_lab::{Group, Host, Namespace, Underlay};
 use weft_model::api::ErrorKind;
 use weft_model::{Mode, NetworkName};
+use weft_tests::host::REPAIR;
 use weft_tests::matrix;
 use weft_tests::scene::{Case, Families, MTU, Scene, Workload, anywhere, program};
+use weft_tests::{programs, wait};
 
 matrix!(own_processes_reach_them);
 
@@ -153,19 +157,60 @@ fn they_outlive_the_agent_and_end_with_the_port() -> Result<()> {
     ensure!(diff(&scene.host)?.is_empty(), "{:?}", diff(&scene.host)?);
     works(&scene.host, "with a new agent")?;
 
-    // Names that somebody has removed are there again after the next comparison.
-    let folder = std::fs::read_dir(&place.pins)?.next().context("no folder")??.path();
-    std::fs::remove_file(folder.join("connect6"))?;
-    ensure!(works(&scene.host, "").is_err(), "the program works without its name");
-    scene.host.restart()?;
-    works(&scene.host, "after a repair")?;
-
     workload.namespace.detach(&scene.host, &network)?;
     ensure!(works(&scene.host, "").is_err(), "the port answers after the detach");
     ensure!(inside(&scene.host)??.is_none_or(|l| l.ports.is_empty()), "ports are left");
     scene.host.restart()?;
     ensure!(inside(&scene.host)??.is_none(), "programs are left");
     ensure!(!place.pins.exists(), "{} is left", place.pins.display());
+    Ok(())
+}
+
+/// R4: the kernel tells nobody when somebody removes a name, cuts a program off or changes a map; it is seen all the same.
+#[test]
+fn what_another_hand_takes_away_is_mended() -> Result<()> {
+    programs::require(&["bpftool"])?;
+    let ground = Ground::new(Case { mode: Mode::Routed, families: Families::Dual })?;
+    let host = ground.scene.host.netns();
+    let workload = ground.scene.publish(&ground.network, &PORTS)?;
+    let _web = WebServer::start(workload.namespace.netns(), anywhere(80))?;
+    let _echo = UdpEcho::start(workload.namespace.netns(), anywhere(53))?;
+    let place = ground.place();
+    let folder = std::fs::read_dir(&place.pins)?.next().context("no folder")??.path();
+    let read = || host.run(|| place.read());
+    let before = read()??.context("no programs")?;
+    ensure!(before.whole && before.ports.len() == 4, "{before:?}");
+    let bpftool = |words: &[&str]| -> Result<()> {
+        let mut command = std::process::Command::new("bpftool");
+        let output = command.env("PATH", programs::PATH).args(words).output()?;
+        ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+        Ok(())
+    };
+    let pin = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let port = weft_kernel::state::LocalPort { protocol: 6, at: "127.0.0.1:8080".parse()? };
+    let tampers: [(&str, &dyn Fn() -> Result<()>); 6] = [
+        ("a program's name is removed", &|| Ok(std::fs::remove_file(pin("connect4"))?)),
+        ("a program is cut off", &|| bpftool(&["link", "detach", "pinned", &pin("connect4")])),
+        ("the name of the ports is removed", &|| Ok(std::fs::remove_file(pin("ports"))?)),
+        ("a port is removed", &|| Ok(host.run(|| place.unset([&port]))??)),
+        (
+            "a port is led astray",
+            &|| Ok(host.run(|| place.set([(&port, &"192.0.2.1:1".parse().unwrap())]))??),
+        ),
+        ("all of it is removed", &|| Ok(std::fs::remove_dir_all(&folder)?)),
+    ];
+    for (what, tamper) in tampers {
+        tamper().context(what)?;
+        ensure!(read()??.as_ref() != Some(&before), "{what}: it made no difference");
+        let begin = std::time::Instant::now();
+        wait::until(what, REPAIR, || {
+            ensure!(read()??.as_ref() == Some(&before), "not mended");
+            Ok(())
+        })?;
+        println!("{what}: mended after at most {} ms", begin.elapsed().as_millis());
+        ground.talk(host, "tcp", "127.0.0.1:8080").context(what)?;
+        ground.talk(host, "udp", "[::1]:5353").context(what)?;
+    }
     Ok(())
 }
 

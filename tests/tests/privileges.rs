@@ -1,10 +1,14 @@
 //! BAR.md security 28: the agent's whole life under exactly the privileges that its unit leaves it, and what fails
 //! without each of them.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
+use weft_lab::traffic::WebServer;
 use weft_model::Mode;
 use weft_model::api::{Attach, Request};
 use weft_tests::host::{Net, REPAIR};
+use weft_tests::scene::anywhere;
 use weft_tests::{Agent, Confinement, Host, wait};
 
 const NETWORKS: [Net<'static>; 2] = [
@@ -61,11 +65,16 @@ fn bits(limits: &Confinement) -> Result<u64> {
 #[test]
 fn the_whole_life_works_under_the_units_limits() -> Result<()> {
     let (host, limits) = host()?;
+    // Its programs at the loopback, too: the control groups that it sees are the sandbox's own.
+    host.sh("mount -t bpf bpf /sys/fs/bpf")?;
+    host.sandbox().write("/etc/weft/config.toml", "default_network = false\n")?;
+    host.sandbox().copy_in(Path::new(env!("CARGO_BIN_EXE_sock")), "/run/sock")?;
     let before = host.dump()?;
     let agent = start(&host, &limits)?;
     host.namespaces(&["r1", "r2", "b1"].map(str::to_owned))?;
     let mut wish = Host::wish("routed", "r1")?;
     wish.profile.bandwidth = "100M/50M".parse()?;
+    wish.profile.ports = vec!["8080:80".parse()?];
     host.attach_as(wish)?;
     host.attach("routed", "r2")?;
     host.attach("bridge", "b1")?;
@@ -75,20 +84,32 @@ fn the_whole_life_works_under_the_units_limits() -> Result<()> {
         let wrong = host.check(network, container)?;
         ensure!(wrong.is_empty(), "{wrong:?}");
     }
+    let web = WebServer::start(&host.netns("r1")?, anywhere(80))?;
+    let published = || host.sandbox().run(&["/run/sock", "tcp", "127.0.0.1:8080"]);
+    published()?;
     // Repair of what others break.
     let good = host.dump()?;
     host.sh("nft flush ruleset; ip link del weft-bridge; sysctl -qw net.ipv4.ip_forward=0")?;
+    host.sh("rm /sys/fs/bpf/weft/*/connect4")?;
     host.await_dump("the repair", &good, REPAIR)?;
+    wait::until("the programs at the loopback", REPAIR, published)?;
     // Another life: what is there is read and kept.
     agent.terminate()?;
     let agent = host.start_confined(&limits)?;
     ensure!(host.diff()?.is_empty() && host.status()?.workloads.len() == 3);
+    published()?;
+    drop(web);
     for (network, container) in [("routed", "r1"), ("routed", "r2"), ("bridge", "b1")] {
         host.detach(network, container)?;
     }
     wait::until("the reaper", REPAIR, || {
         let left = host.sh("ip -o link | grep -c -e 'weft[0-9a-f]\\{10\\}' -e wefti || true")?;
         ensure!(left.trim() == "0", "{left}");
+        Ok(())
+    })?;
+    wait::until("the programs' end", REPAIR, || {
+        let left = host.sh("ls /sys/fs/bpf")?;
+        ensure!(left.trim().is_empty(), "{left}");
         Ok(())
     })?;
     for (name, _, _) in NETWORKS {

@@ -93,10 +93,14 @@ fn a_terminal_is_a_terminal() -> Result<()> {
     programs::require(&["script"])?;
     let c = Containers::new()?;
     let inner = "tty; busybox stty size; test -t 0 && echo terminal; ls /dev/console";
-    let run = format!("/opt/weft/weft run -it --rm --network none {BUSYBOX} sh -c '{inner}'");
-    let said = c.host.sh(&format!("script -qec \"stty rows 33 cols 111; {run}\" /dev/null </dev/null"))?;
-    for words in ["/dev/pts/0", "33 111", "terminal", "/dev/console"] {
-        ensure!(said.contains(words), "no '{words}' in {said}");
+    for users in ["host", "auto"] {
+        let run =
+            format!("/opt/weft/weft run -it --rm --network none --userns {users} {BUSYBOX} sh -c '{inner}'");
+        let said =
+            c.host.sh(&format!("script -qec \"stty rows 33 cols 111; {run}\" /dev/null </dev/null"))?;
+        for words in ["/dev/pts/0", "33 111", "terminal", "/dev/console"] {
+            ensure!(said.contains(words), "--userns {users}: no '{words}' in {said}");
+        }
     }
     c.clean()
 }

@@ -93,8 +93,15 @@ impl Agent {
     /// The agent's.
     pub(crate) fn bridge_network(&self, name: &str) -> Result<()> {
         let (name, subnets) = (name.parse()?, vec!["10.204.0.0/16".parse()?, "fd00:f400::/64".parse()?]);
-        let spec =
-            NetworkSpec { name, subnets, mode: Mode::Bridge, mtu: None, masquerade: true, explain: false };
+        let spec = NetworkSpec {
+            name,
+            subnets,
+            mode: Mode::Bridge,
+            mtu: None,
+            masquerade: true,
+            encapsulation: weft_model::Encapsulation::Auto,
+            explain: false,
+        };
         self.ask(&Request::NetworkCreate(spec)).map(drop)
     }
 

@@ -15,7 +15,7 @@ use crate::host::{Host, Seat};
 use crate::program;
 
 pub(crate) use netavark::{Netavark, driver as netavark_driver};
-pub(crate) use plugins::{Chain, bridge, bridge_chain, bridge_dual, ptp};
+pub(crate) use plugins::{Chain, bridge, bridge_chain, bridge_dual, ptp, published_port};
 
 /// Somebody who can attach and detach.
 pub(crate) struct Contestant {
@@ -63,6 +63,15 @@ impl Contestant {
     /// Whether it is weft itself.
     pub(crate) fn is_weft(&self) -> bool {
         matches!(self.kind, Kind::Weft(..))
+    }
+
+    /// Whether one port of the host is published for each container.
+    pub(crate) fn publishes(&self) -> bool {
+        match &self.kind {
+            Kind::Weft(_, _, publish) => *publish,
+            Kind::Plugins(chain) => chain.publishes(),
+            _ => false,
+        }
     }
 
     /// Attaches. The time is that of the programs executed, one after the other where there are several.

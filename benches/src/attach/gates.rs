@@ -22,6 +22,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Gate> {
     let mut gates = Vec::new();
     attach(results, &mut gates);
     published(results, &mut gates);
+    first_packets(results, &mut gates);
     crowds(results, &mut gates);
     agent(results, &mut gates);
     gates
@@ -73,6 +74,18 @@ fn published(results: &Results, gates: &mut Vec<Gate>) {
         at_most(gates, "ADD with one published port ≤ 1/20 of the list with portmap", add, 1.0 / 20.0, " ×");
         let del = weft.del.p50() / other.del.p50();
         at_most(gates, "DEL with one published port ≤ 1/20 of the list with portmap", del, 1.0 / 20.0, " ×");
+    }
+}
+
+fn first_packets(results: &Results, gates: &mut Vec<Gate>) {
+    let Some(first) = &results.first_packets else { return };
+    let ports = first.ports;
+    for (what, many, one) in [
+        ("TCP connect", &first.many.tcp, &first.one.tcp),
+        ("first UDP datagram", &first.many.udp, &first.one.udp),
+    ] {
+        let promise = format!("{what} through one of {ports} published ports ≤ 1.05 × through the only one");
+        at_most(gates, &promise, many.p50() / one.p50(), 1.05, " ×");
     }
 }
 

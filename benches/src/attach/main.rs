@@ -12,6 +12,7 @@ mod machine;
 mod options;
 mod pairs;
 mod program;
+mod published;
 mod report;
 mod rounds;
 mod samples;
@@ -65,6 +66,7 @@ fn measure(options: &Options, machine: String) -> Result<Results> {
         let (mut field, agents) = field(options, driver)?;
         results.idle = Some(agents[0].memory()?);
         if options.wants(Phase::Rounds) {
+            published::prove(&field, &mut seats)?;
             results.rows = rounds::run(&field, &mut seats, options.rounds)?;
         }
         if options.wants(Phase::Storm) {
@@ -72,6 +74,9 @@ fn measure(options: &Options, machine: String) -> Result<Results> {
             results.storms = storm::run(&field, &mut seats, options.storm)?;
         }
         drop(agents);
+    }
+    if options.wants(Phase::Ports) {
+        results.first_packets = Some(published::run(options, &mut seats)?);
     }
     if options.wants(Phase::Pairs) {
         results.pairs = Some(pairs::run(options, &mut seats)?);

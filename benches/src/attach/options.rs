@@ -11,7 +11,9 @@ bench-attach: what attaching and detaching a workload costs (as root; the machin
   --storm N          attachments of a contestant in each storm (default 200)
   --pairs-seconds S  how long 16 callers attach and detach (default 60)
   --workloads N      how many a full host has (default 1000)
-  --only PHASES      of rounds, storm, pairs, scale, between commas (default all)
+  --flows N          first packets through a published port (default 4000)
+  --ports N          how many a host with many publishes (default 1000)
+  --only PHASES      of rounds, storm, ports, pairs, scale, between commas (default all)
   --gate             exit with 1 if a gate is not passed
   --write FILE       replace the section between the markers in this document
   --weft PATH        the program with the agent (default: `weft` in $WEFT_BIN, or beside this program)
@@ -25,14 +27,21 @@ pub(crate) enum Phase {
     Rounds,
     /// Eight callers at once.
     Storm,
+    /// First packets through published ports.
+    Ports,
     /// Attach and detach without a pause.
     Pairs,
     /// An empty host and a full one; the agent's start.
     Scale,
 }
 
-const PHASES: [(&str, Phase); 4] =
-    [("rounds", Phase::Rounds), ("storm", Phase::Storm), ("pairs", Phase::Pairs), ("scale", Phase::Scale)];
+const PHASES: [(&str, Phase); 5] = [
+    ("rounds", Phase::Rounds),
+    ("storm", Phase::Storm),
+    ("ports", Phase::Ports),
+    ("pairs", Phase::Pairs),
+    ("scale", Phase::Scale),
+];
 
 /// What was asked for.
 #[derive(Debug)]
@@ -41,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) storm: usize,
     pub(crate) pairs_seconds: u64,
     pub(crate) workloads: usize,
+    pub(crate) flows: usize,
+    pub(crate) ports: usize,
     pub(crate) gate: bool,
     pub(crate) write: Option<PathBuf>,
     pub(crate) weft: PathBuf,
@@ -64,6 +75,8 @@ impl Options {
             storm: 200,
             pairs_seconds: 60,
             workloads: 1000,
+            flows: 4000,
+            ports: 1000,
             gate: false,
             write: None,
             weft: released("weft"),
@@ -88,6 +101,8 @@ impl Options {
                 "--storm" => options.storm = count()?,
                 "--pairs-seconds" => options.pairs_seconds = number()?,
                 "--workloads" => options.workloads = count()?,
+                "--flows" => options.flows = count()?,
+                "--ports" => options.ports = count()?,
                 "--only" => options.phases = phases(&value)?,
                 // Taken before the process changes its mounts, so that they mean what the caller sees.
                 "--write" => options.write = Some(std::path::absolute(value)?),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::agent::Memory;
 use crate::gates::Gate;
 use crate::pairs::{self, Pairs};
+use crate::published::{Cost, FirstPackets};
 use crate::rounds::Row;
 use crate::samples::Samples;
 use crate::scale::Scale;
@@ -18,6 +19,7 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     pub(crate) idle: Option<Memory>,
     pub(crate) storms: Vec<Storm>,
+    pub(crate) first_packets: Option<FirstPackets>,
     pub(crate) pairs: Option<Pairs>,
     pub(crate) scale: Option<Scale>,
 }
@@ -28,6 +30,9 @@ pub(crate) fn markdown(results: &Results, gates: &[Gate]) -> String {
     // Writing to a string cannot fail.
     let _ = rows(results, &mut text);
     let _ = storms(results, &mut text);
+    if let Some(first) = &results.first_packets {
+        let _ = first_packets(first, &mut text);
+    }
     if let Some(pairs) = &results.pairs {
         let _ = pairs_table(pairs, &mut text);
     }
@@ -93,6 +98,21 @@ fn storms(results: &Results, text: &mut String) -> std::fmt::Result {
         writeln!(text, "| {} | {:.0} | {ratio:.2} {} |", storm.name, storm.rate, times(&storm.add))?;
     }
     Ok(())
+}
+
+fn first_packets(first: &FirstPackets, text: &mut String) -> std::fmt::Result {
+    let (flows, ports) = (first.one.tcp.len(), first.ports);
+    writeln!(text, "\n### First packet through a published port\n")?;
+    writeln!(text, "{flows} fresh flows each, alternating, all of the path on one CPU. Microseconds.\n")?;
+    writeln!(text, "| | TCP connect p50 | p90 | first UDP datagram p50 | p90 |\n|---|--:|--:|--:|--:|")?;
+    let mut row = |name: &str, cost: &Cost| {
+        let [tcp, udp] = [&cost.tcp, &cost.udp].map(|s| [50, 90].map(|p| s.percentile(p) * 1e3));
+        writeln!(text, "| {name} | {:.1} | {:.1} | {:.1} | {:.1} |", tcp[0], tcp[1], udp[0], udp[1])
+    };
+    row("1 port", &first.one)?;
+    row(&format!("{ports} ports"), &first.many)?;
+    let ratio = |of: fn(&Cost) -> &Samples| of(&first.many).p50() / of(&first.one).p50();
+    writeln!(text, "| ratio | {:.3} | | {:.3} | |", ratio(|c| &c.tcp), ratio(|c| &c.udp))
 }
 
 fn pairs_table(pairs: &Pairs, text: &mut String) -> std::fmt::Result {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
+mod churn;
 mod machine;
 mod overlay;
 mod pair;
@@ -14,7 +15,7 @@ fn main() -> Result<()> {
     println!("{}", machine::describe());
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["overlay", program] => overlay::run(program.as_ref()),
-        ["scale"] => scale::run(),
-        _ => bail!("usage: bench-hosts overlay PATH-OF-WEFT | scale"),
+        ["scale", program] => scale::run(program.as_ref()),
+        _ => bail!("usage: bench-hosts overlay|scale PATH-OF-WEFT"),
     }
 }

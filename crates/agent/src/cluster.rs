@@ -69,6 +69,8 @@ pub(crate) enum What {
     Remove(NetworkName),
     /// Remove a host that is gone for ever.
     RemoveNode(NodeName),
+    /// Leave the cluster.
+    Leave,
     /// List the hosts.
     List,
     /// Get more addresses for a network.
@@ -81,17 +83,28 @@ type Answer = Result<Vec<api::Member>, Error>;
 pub(crate) struct Line {
     input: Sender<Input>,
     on: AtomicBool,
+    /// Whether this host has left without a word to the store.
+    abandoned: AtomicBool,
 }
 
 impl Line {
     pub(crate) fn new() -> (Line, Receiver<Input>) {
         let (input, inputs) = mpsc::channel();
-        (Line { input, on: AtomicBool::new(false) }, inputs)
+        (Line { input, on: AtomicBool::new(false), abandoned: AtomicBool::new(false) }, inputs)
     }
 
     /// Whether this host belongs to a cluster.
     pub(crate) fn is_on(&self) -> bool {
         self.on.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more notice of the store that this host belongs to, until it belongs to none.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Says that something changed on this host.
@@ -133,11 +146,18 @@ impl Order {
 pub(crate) fn run(agent: &Arc<Agent>, config: &Config, inputs: &Receiver<Input>) {
     loop {
         let Some(found) = settings::find(config) else {
-            agent.line.on.store(false, Ordering::Relaxed);
+            agent.line.abandoned.store(false, Ordering::Relaxed);
+            if agent.line.on.swap(false, Ordering::Relaxed) {
+                agent.engine().set_store(None, Vec::new());
+            }
             pause(inputs, LOOK, &|| Error::new(ErrorKind::Invalid, "this host belongs to no cluster"));
             continue;
         };
         agent.line.on.store(true, Ordering::Relaxed);
+        if agent.line.is_abandoned() {
+            pause(inputs, LOOK, &left);
+            continue;
+        }
         let part = settings::read(&found)
             .and_then(|settings| Ok((Etcd::new(&settings.store, &settings.credentials)?, settings)));
         match part {
@@ -172,6 +192,12 @@ fn follow(
             settings::trust(config, pem);
             settings::refresh(config, &servers(store));
         });
+        if let Some(order) = ended.left {
+            tracing::info!("this host has left the cluster");
+            settings::forget(config);
+            order.answer(Ok(Vec::new()));
+            return;
+        }
         if ended.was_in_sync {
             (since, wait) = (Instant::now(), PAUSE.0);
         }
@@ -183,11 +209,18 @@ fn follow(
         wait = (wait * 2).min(PAUSE.1);
         pause(inputs, pause_for, &|| ended.error.clone().into());
         let changed = settings::find(config).and_then(|f| settings::read(&f).ok());
-        if changed.as_ref() != Some(settings) && begun.elapsed() > Duration::ZERO {
+        if (changed.as_ref() != Some(settings) || agent.line.is_abandoned())
+            && begun.elapsed() > Duration::ZERO
+        {
             tracing::info!("the settings of the store changed");
             return;
         }
     }
+}
+
+/// Why nothing is done for a host that has left.
+fn left() -> Error {
+    Error::new(ErrorKind::Invalid, "this host is leaving its cluster").hint("try again in a second")
 }
 
 /// Where the store's servers are, as far as they have started.
@@ -221,7 +254,7 @@ fn away(agent: &Agent, address: &str, error: &ClusterError, member: Option<(&Mem
     };
     let for_long = if seconds > 0 { format!(" since {seconds} s") } else { String::new() };
     let problem = format!("{error}{for_long}; {}", error.hint());
-    agent.engine().set_store(state, vec![problem]);
+    agent.engine().set_store(Some(state), vec![problem]);
 }
 
 /// Seconds of a clock that never goes back.

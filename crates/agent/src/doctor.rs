@@ -4,12 +4,16 @@
 //! A further family is one more file and one more line in [`FAMILIES`]. Nothing here changes anything, and no agent is needed.
 
 mod agent;
+mod clock;
 mod cni;
 mod conntrack;
 mod facts;
 mod firewall;
 mod forwarding;
 mod managers;
+mod mtu;
+mod neighbours;
+mod peers;
 mod rp_filter;
 
 use serde::Serialize;
@@ -44,14 +48,18 @@ pub struct Finding {
 }
 
 /// The families of findings, in the order in which a person would look.
-const FAMILIES: [fn(&Facts) -> Vec<Finding>; 7] = [
+const FAMILIES: [fn(&Facts) -> Vec<Finding>; 11] = [
     agent::findings,
     forwarding::findings,
     rp_filter::findings,
+    peers::findings,
+    mtu::findings,
     firewall::findings,
     cni::findings,
     managers::findings,
     conntrack::findings,
+    neighbours::findings,
+    clock::findings,
 ];
 
 /// Judges the facts; the worst come first. Pure.

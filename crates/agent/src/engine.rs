@@ -8,6 +8,7 @@ mod cluster;
 mod collect;
 mod detach;
 mod events;
+mod mac;
 mod network;
 mod object;
 mod peers;
@@ -90,6 +91,10 @@ pub(crate) struct Engine {
     heard: BTreeMap<NodeName, Sample>,
     /// What of the cluster's records cannot be used, for the same.
     strange: Vec<String>,
+    /// When this host was last looked at for the cluster's sake, and what of the cluster that was for.
+    followed: Option<cluster::Followed>,
+    /// Whether this host belongs to a cluster and nobody has told this agent yet who else does.
+    unheard: bool,
     /// Where the cluster as it was last heard of is kept.
     cluster_record: std::path::PathBuf,
     /// What is to be written there.

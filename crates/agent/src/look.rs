@@ -1,7 +1,7 @@
-//! Looking after settings of interfaces (`accept_ra` and its like): the kernel tells nobody when another hand changes
-//! them, so they are looked at (BAR.md R4).
+//! Looking after what the kernel tells nobody of when another hand changes it: settings of interfaces (`accept_ra` and
+//! its like), and the programs that lead ports of the loopback elsewhere (BAR.md R4).
 //!
-//! It only finds what has changed since the last look; the engine knows whether that matters.
+//! Of settings it only finds what has changed since the last look; the engine knows whether that matters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::agent::Agent;
 use crate::chain;
 use crate::watch::Event;
 
-/// Soon enough to mend within a second. A look takes the kernel some four microseconds for each link.
+/// Soon enough to mend within a second. A look takes the kernel some four microseconds for each link; where ports are
+/// published, some thirty system calls more for the programs, and one for each port of the loopback.
 const ROUND: Duration = Duration::from_millis(700);
 
 /// A socket to ask with, and the last answer.
@@ -36,8 +37,14 @@ impl Look {
 
     /// Works until the agent's end.
     pub(crate) fn run(mut self, agent: &Arc<Agent>) {
+        let mut lost = 0_u32;
         loop {
             thread::sleep(ROUND);
+            lost = if agent.engine().lost_loopback() { lost.saturating_add(1) } else { 0 };
+            // Who cannot mend them at once, or is undone at once, tries ever more rarely.
+            if lost.is_power_of_two() {
+                agent.repair("the programs at the loopback were changed by another hand");
+            }
             match self.changed() {
                 Ok(changed) => {
                     let events: Vec<Event> =

@@ -29,7 +29,7 @@ pub const NEEDED: [Privilege; 4] = [
     },
     Privilege {
         name: "CAP_SYS_ADMIN",
-        reason: "enter the workloads' network namespaces (setns)",
+        reason: "enter the workloads' network namespaces (setns), load the programs of the loopback (bpf)",
         flag: CapabilitySet::SYS_ADMIN,
     },
     Privilege {

@@ -1,8 +1,8 @@
 //! Asking other hosts whether they hear us: the way itself, packets of the largest size, and checksums.
 //!
 //! Every round some hosts are sent datagrams by the way that workloads' packets take, from this host's own
-//! address in the network to the other's; agents answer those of hosts that they know, with less than they
-//! got. Nothing is decided by it but one thing: where datagrams with a checksum get lost and those without
+//! address in the network to the other's; agents answer those of hosts that they know, with no more than they
+//! got, and with the time. Nothing is decided by it but one thing: where datagrams with a checksum get lost and those without
 //! one do not, the tunnel's offload is at fault and is switched off (PAINS.md 6).
 
 use std::collections::BTreeMap;
@@ -10,10 +10,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
+use weft_model::api::PeerFault;
 use weft_model::{IfName, NodeName};
 
 use crate::agent::Agent;
@@ -48,6 +49,10 @@ pub(crate) struct Sample {
     pub(crate) at: Option<Instant>,
     /// What is wrong with the way to it.
     pub(crate) problem: Option<String>,
+    /// The same for programs.
+    pub(crate) fault: Option<PeerFault>,
+    /// How far its clock is ahead of this host's, in milliseconds.
+    pub(crate) clock: Option<i64>,
     /// Rounds in a row without an answer, by kind of question.
     missed: [u32; 3],
 }
@@ -89,7 +94,9 @@ pub(crate) fn run(agent: &Arc<Agent>) {
         let answers = listen(&sockets, &targets);
         for target in share {
             let sample: &mut Sample = samples.entry(target.node.clone()).or_default();
-            judge(sample, target, answers.get(&target.to).copied().unwrap_or_default());
+            let answers = answers.get(&target.to).copied().unwrap_or_default();
+            sample.clock = answers.clock.or(sample.clock);
+            judge(sample, target, answers.kinds);
         }
         agent.engine().note_probes(samples.clone());
     }
@@ -134,7 +141,7 @@ fn ask(own: &Sockets, target: &Target) {
     let headers = if target.to.is_ipv4() { 28 } else { 48 };
     let full = usize::try_from(target.mtu).unwrap_or(0).saturating_sub(headers).max(8);
     // A question that cannot be sent is one that gets no answer.
-    let _ = own.checked.send_to(&question(Kind::Small, 8), to);
+    let _ = own.checked.send_to(&question(Kind::Small, 16), to);
     let _ = own.checked.send_to(&question(Kind::Large, full), to);
     if let Some(bare) = &own.bare {
         let _ = bare.send_to(&question(Kind::Bare, 8), to);
@@ -163,10 +170,35 @@ fn read(bytes: &[u8]) -> Option<(bool, Kind)> {
     }
 }
 
+/// What a host has answered in a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Answers {
+    kinds: [bool; 3],
+    clock: Option<i64>,
+}
+
+/// An answer to a question of that length; the time fills what the question has room for.
+fn answer(kind: Kind, asked: usize, now: i64) -> Vec<u8> {
+    let mut bytes = [&MAGIC[..], &[b'!', kind as u8, 0, 0], &now.to_be_bytes()].concat();
+    bytes.truncate(asked);
+    bytes
+}
+
+/// The time in an answer.
+fn time(bytes: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?))
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Answers others and gathers answers until the round is over. Strangers get none.
-fn listen(sockets: &BTreeMap<IpAddr, Sockets>, known: &[Target]) -> BTreeMap<IpAddr, [bool; 3]> {
+fn listen(sockets: &BTreeMap<IpAddr, Sockets>, known: &[Target]) -> BTreeMap<IpAddr, Answers> {
     let end = Instant::now() + ROUND;
-    let mut answers: BTreeMap<IpAddr, [bool; 3]> = BTreeMap::new();
+    let mut answers: BTreeMap<IpAddr, Answers> = BTreeMap::new();
     let all: Vec<&UdpSocket> =
         sockets.values().flat_map(|s| [Some(&s.checked), s.bare.as_ref()]).flatten().collect();
     let mut buffer = vec![0; 65_536];
@@ -184,10 +216,13 @@ fn listen(sockets: &BTreeMap<IpAddr, Sockets>, known: &[Target]) -> BTreeMap<IpA
                 }
                 match read(&buffer[..length]) {
                     Some((true, kind)) => {
-                        let answer = [&MAGIC[..], &[b'!', kind as u8, 0, 0]].concat();
-                        let _ = socket.send_to(&answer, from);
+                        let _ = socket.send_to(&answer(kind, length, now()), from);
                     }
-                    Some((false, kind)) => answers.entry(from.ip()).or_default()[kind as usize] = true,
+                    Some((false, kind)) => {
+                        let told = answers.entry(from.ip()).or_default();
+                        told.kinds[kind as usize] = true;
+                        told.clock = time(&buffer[..length]).map(|t| t.saturating_sub(now())).or(told.clock);
+                    }
                     None => {}
                 }
             }
@@ -210,16 +245,22 @@ fn judge(sample: &mut Sample, target: &Target, answered: [bool; 3]) {
     } else {
         "directly"
     };
-    sample.problem = match (&target.tunnel, small, large, bare) {
-        (Some(tunnel), true, _, false) if target.to.is_ipv4() => Some(repair_offload(sample, tunnel)),
-        (_, true, ..) => Some(format!("it does not answer {by}")),
-        (_, false, true, _) => Some(format!(
-            "packets of {} bytes get lost on the way there: the underlay carries less than its MTU says; \
-             `weft explain host {}` shows the arithmetic",
-            target.mtu, target.node
+    let found = match (&target.tunnel, small, large, bare) {
+        (Some(tunnel), true, _, false) if target.to.is_ipv4() => {
+            Some((PeerFault::Checksums, repair_offload(sample, tunnel)))
+        }
+        (_, true, ..) => Some((PeerFault::Silent, format!("it does not answer {by}"))),
+        (_, false, true, _) => Some((
+            PeerFault::Size,
+            format!(
+                "packets of {} bytes get lost on the way there: the underlay carries less than its MTU says; \
+                 `weft explain host {}` shows the arithmetic",
+                target.mtu, target.node
+            ),
         )),
         (_, false, false, _) => None,
     };
+    (sample.fault, sample.problem) = found.unzip();
 }
 
 fn repair_offload(sample: &Sample, tunnel: &IfName) -> String {
@@ -279,6 +320,14 @@ mod tests {
         for kind in [Kind::Small, Kind::Large, Kind::Bare] {
             assert_eq!(read(&question(kind, 100)), Some((true, kind)));
         }
+        let told = answer(Kind::Small, 16, 1_700_000_000_123);
+        assert_eq!((read(&told), time(&told)), (Some((false, Kind::Small)), Some(1_700_000_000_123)));
+        let short = answer(Kind::Bare, 8, 1);
+        assert_eq!(
+            (read(&short), time(&short)),
+            (Some((false, Kind::Bare)), None),
+            "no more than was asked with"
+        );
         for rubbish in [&b""[..], b"weft", b"weft?", b"weft?\x09", b"weftx\x00", b"heft?\x00"] {
             assert_eq!(read(rubbish), None);
         }

@@ -24,7 +24,7 @@ const ROUND: usize = 64;
 pub(crate) enum Retired {
     /// A wire was retired; these are the removals that can wait.
     Rules(Vec<Change>),
-    /// A removal failed: only a full comparison can tell what is left.
+    /// A removal failed, or there may be more to remove: only a full comparison can tell what is left.
     Resync,
 }
 
@@ -78,7 +78,7 @@ fn round(agent: &Arc<Agent>, kernel: &mut Linux, removals: &[Change], stale: Vec
         }
     }
     if resync {
-        agent.repair("a removal failed");
+        agent.repair("something may be left to remove");
     }
     agent.engine().settle();
 }

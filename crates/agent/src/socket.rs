@@ -169,6 +169,7 @@ fn perform(agent: &Arc<Agent>, request: Request) -> Reply {
         Request::Attach(wish) => attach(agent, &wish).map(|a| Reply::Attached(Box::new(a))),
         Request::NodeList => agent.line.order(What::List).map(Reply::Nodes),
         Request::NodeRemove { name } => agent.line.order(What::RemoveNode(name)).map(|_| done(Vec::new())),
+        Request::NodeLeave { force } => leave(agent, force).map(|()| done(Vec::new())),
         Request::NetworkCreate(spec) if agent.line.is_on() && !spec.explain => {
             declare(agent, &spec).map(|n| Reply::Network(Box::new(n)))
         }
@@ -205,6 +206,17 @@ fn attach(agent: &Arc<Agent>, wish: &Attach) -> Result<Attached, Error> {
     }
 }
 
+/// Leaves the cluster; forced, also without a word to the store.
+fn leave(agent: &Arc<Agent>, force: bool) -> Result<(), Error> {
+    match agent.line.order(What::Leave) {
+        Err(error) if force && error.kind != ErrorKind::Exists => {
+            agent.line.abandon();
+            agent.engine().stand_alone()
+        }
+        other => other.map(drop),
+    }
+}
+
 fn is_shared(agent: &Arc<Agent>, name: &NetworkName) -> bool {
     agent.engine().is_shared(name)
 }
@@ -228,7 +240,7 @@ fn perform_here(agent: &Arc<Agent>, request: Request) -> Result<Reply, Error> {
     let mut engine = agent.engine();
     let done = |commands: Vec<String>| Reply::Done { commands };
     match request {
-        Request::Attach(_) | Request::NodeList | Request::NodeRemove { .. } => {
+        Request::Attach(_) | Request::NodeList | Request::NodeRemove { .. } | Request::NodeLeave { .. } => {
             Err(Error::new(ErrorKind::Invalid, "not asked of the engine"))
         }
         Request::Detach(request) => Ok(done(engine.detach(&request))),

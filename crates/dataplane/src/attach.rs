@@ -27,9 +27,14 @@ pub fn render(workload: &WorkloadPlan, wanted: &mut Wanted) {
     state.links.insert(host_end.clone(), link);
     // A port of a bridge never speaks IP itself, so that it has no need of IPv6.
     state.sysctls.extend(network::host_settings(host_end, ipv6 && workload.mode == Mode::Routed));
+    // Nobody is asked who has an address: weft knows. On a segment the host would believe for seconds that it is still
+    // the former holder, where an address comes back with another workload.
+    let link = if workload.mode == Mode::Routed { host_end } else { &workload.device };
+    for address in workload.addresses.iter().map(IpNet::addr) {
+        state.neighbours.insert((link.clone(), address), workload.mac);
+    }
     if workload.mode == Mode::Routed {
         for address in workload.addresses.iter().map(IpNet::addr) {
-            state.neighbours.insert((host_end.clone(), address), workload.mac);
             let source = workload.host_sources.iter().find(|s| s.is_ipv4() == address.is_ipv4());
             let route = Route::on_link(host_end.clone(), source.copied());
             state.routes.insert(IpNet::from(address), route);

@@ -21,7 +21,7 @@ use weft_kernel::state::{Inside, Sysctl};
 use weft_model::IfName;
 use weft_plan::Plan;
 
-pub use peer::render_peers;
+pub use peer::{render_peers, spare};
 pub use steps::steps;
 pub use sync::{Report, SyncError, sync, sync_from};
 

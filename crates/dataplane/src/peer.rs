@@ -2,8 +2,8 @@
 //! all by the host and none by its workloads.
 
 use weft_kernel::State;
-use weft_kernel::state::Route;
-use weft_model::NodeName;
+use weft_kernel::state::{Kind, Route};
+use weft_model::{IfName, NodeName};
 use weft_plan::{Path, PeerPlan, Plan, Reach};
 
 use crate::{Wanted, nft, overlay};
@@ -28,13 +28,40 @@ pub fn render(peer: &PeerPlan, state: &mut State) {
 }
 
 fn blank(reach: &Reach) -> Route {
-    let device = weft_model::IfName::try_from("lo".to_owned()).expect("lo is a valid name");
+    let device = IfName::try_from("lo".to_owned()).expect("lo is a valid name");
     Route { device, gateway: None, source: reach.source, mtu: Some(reach.mtu) }
 }
 
 fn routes(reach: &Reach, route: &Route, state: &mut State) {
     for block in &reach.blocks {
         state.routes.insert(*block, route.clone());
+    }
+}
+
+/// Overlooks, of what was found, what leads to other hosts and is not wanted. While nobody has said yet which hosts there
+/// are, what an earlier agent made for them stays (DESIGN.md, invariant 2): what that one had written down of them may be
+/// older than what it had made.
+pub fn spare(wanted: &State, found: &mut State) {
+    let tunnels: Vec<IfName> = found
+        .links
+        .iter()
+        .filter(|(_, link)| matches!(link.kind, Kind::Tunnel { .. }))
+        .map(|(name, _)| name.clone())
+        .collect();
+    found.links.retain(|name, _| !tunnels.contains(name) || wanted.links.contains_key(name));
+    // Routes to workloads have no gateway.
+    found.routes.retain(|to, route| route.gateway.is_none() || wanted.routes.contains_key(to));
+    found.neighbours.retain(|at, _| !tunnels.contains(&at.0) || wanted.neighbours.contains_key(at));
+    found.forwarding.retain(|at, _| wanted.forwarding.contains_key(at));
+    for (name, declared) in nft::peer_declarations() {
+        let (Some(kept), Some(table)) = (wanted.tables.get(&name), found.tables.get_mut(&name)) else {
+            continue;
+        };
+        for set in declared.sets.keys() {
+            if let (Some(kept), Some(set)) = (kept.sets.get(set), table.sets.get_mut(set)) {
+                set.elements.retain(|key, _| kept.elements.contains_key(key));
+            }
+        }
     }
 }
 

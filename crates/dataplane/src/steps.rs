@@ -41,8 +41,10 @@ pub fn steps(wanted: &Wanted, found: &State) -> Vec<Change> {
             steps.push(Change::SetNeighbour(name.clone(), *address, *mac));
         }
     }
+    // Of what is found with a link, all leaves with it; a workload's diff has its wire, but not its network's bridge.
+    let leaves = |link: &IfName| found.links.contains_key(link) && !there.keeps(link);
     for key @ (name, address) in found.neighbours.keys() {
-        if !want.neighbours.contains_key(key) && there.keeps(name) {
+        if !want.neighbours.contains_key(key) && !leaves(name) {
             steps.push(Change::DeleteNeighbour(name.clone(), *address));
         }
     }
@@ -63,8 +65,7 @@ pub fn steps(wanted: &Wanted, found: &State) -> Vec<Change> {
     }
     for (destination, route) in &found.routes {
         // A wire's routes leave with it; those by links that are not ours must be taken away by hand.
-        let leaves_with_link = found.links.contains_key(&route.device) && !there.keeps(&route.device);
-        if !want.routes.contains_key(destination) && !leaves_with_link {
+        if !want.routes.contains_key(destination) && !leaves(&route.device) {
             steps.push(Change::DeleteRoute(*destination, route.clone()));
         }
     }

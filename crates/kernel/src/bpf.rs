@@ -10,5 +10,5 @@ mod syscall;
 
 pub use assembler::{Assembler, Helper, Label, Register, Width};
 pub use map::{Map, MapKind};
-pub use program::{AttachType, Link, Program, is_attached};
+pub use program::{AttachType, Link, Program, attached_to};
 pub use syscall::{Error, Object, is_bpf_filesystem, netns_cookie};

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod bpf;
 pub mod change;
+pub mod clock;
 pub mod conntrack;
 pub mod device;
 pub mod fake;

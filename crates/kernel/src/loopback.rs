@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::bpf::{self, Map, Object, is_attached, is_bpf_filesystem, netns_cookie};
+use crate::bpf::{self, Map, Object, attached_to, is_bpf_filesystem, netns_cookie};
 use crate::state::{LocalPort, Loopback};
 use element::{KEY, VALUE, key, read_key, read_value, value};
 
@@ -133,12 +133,27 @@ impl Place {
         Ok(Some(Loopback { whole, ports }))
     }
 
-    /// Whether every program is in its place.
+    /// Whether every program is in its place, and both maps have their names.
     #[must_use]
     pub fn is_whole(&self) -> bool {
+        // A cgroup's number is that of its folder (fs/kernfs/dir.c `kernfs_id`).
+        let Ok(cgroup) = std::fs::metadata(&self.cgroup).map(|m| m.ino()) else { return false };
         let Ok(folder) = netns_cookie().map(|cookie| self.folder(cookie)) else { return false };
-        let there = |name: &str| is_attached(&folder.join(name)).unwrap_or(false);
-        there("ports") && programs::ALL.iter().all(|(name, _)| there(name))
+        let map = |name: &str| matches!(Map::<KEY, VALUE>::pinned(&folder.join(name)), Ok(Some(_)));
+        let attached = |name: &str| attached_to(&folder.join(name)).is_ok_and(|to| to == Some(cgroup));
+        map("ports") && map("flows") && programs::ALL.iter().all(|(name, _)| attached(name))
+    }
+
+    /// Whether the programs are in place and these ports lead where they should: what another hand has taken away or
+    /// changed. What it has added takes a [`read`](Self::read), and that a walk through all places of the map.
+    #[must_use]
+    pub fn leads(&self, ports: &BTreeMap<LocalPort, SocketAddr>) -> bool {
+        let Ok(cookie) = netns_cookie() else { return false };
+        let Ok(Some(map)) = self.ports(cookie) else { return false };
+        let right = |(port, to): (&LocalPort, &SocketAddr)| {
+            map.get(&key(port, cookie)).is_ok_and(|found| found == Some(value(*to)))
+        };
+        self.is_whole() && ports.iter().all(right)
     }
 
     /// Puts the programs in place, with no ports yet. What was there before goes first.

@@ -16,6 +16,7 @@ struct Attributes {
 }
 
 const RDONLY: u64 = 0x1;
+const IDMAP: u64 = 0x10_0000;
 
 /// Makes a mount read-only, with all below it; `mount` is its root, such as `open_tree` gives (Linux 5.12).
 ///
@@ -23,12 +24,26 @@ const RDONLY: u64 = 0x1;
 /// The kernel's.
 pub fn read_only(mount: impl AsFd) -> io::Result<()> {
     let attributes = Attributes { set: RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    change(mount, &attributes, libc::AT_RECURSIVE)
+}
+
+/// Lets a mount that is nowhere yet show its files with the owners that they have in a user namespace: what the file
+/// system has as 0 is there whoever is 0 in that namespace (Documentation/filesystems/idmappings.rst; Linux 5.12).
+///
+/// # Errors
+/// The kernel's: `EINVAL` if the file system cannot be shown so, or the kernel knows nothing of it.
+pub fn idmapped(mount: impl AsFd, user_namespace: impl AsFd) -> io::Result<()> {
+    let namespace = u64::try_from(user_namespace.as_fd().as_raw_fd()).expect("descriptors are not negative");
+    change(mount, &Attributes { set: IDMAP, clear: 0, propagation: 0, user_namespace: namespace }, 0)
+}
+
+fn change(mount: impl AsFd, attributes: &Attributes, flags: i32) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | flags;
     let fd = mount.as_fd().as_raw_fd();
     let size = size_of::<Attributes>();
     // SAFETY: the path is an empty string; the kernel reads `size` bytes of `attributes`.
     let result = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attributes, size)
+        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, std::ptr::from_ref(attributes), size)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

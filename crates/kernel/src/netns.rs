@@ -142,16 +142,23 @@ impl Netns {
     /// # Errors
     /// [`Error::Create`], also if `path` exists.
     pub fn create_at(path: &Path) -> Result<Netns, Error> {
-        let create = |source: io::Error| Error::Create { path: path.to_owned(), source };
         let netns = Netns::anonymous()?;
-        File::options().write(true).create_new(true).open(path).map_err(create)?;
-        let source = format!("/proc/self/fd/{}", netns.fd.as_raw_fd());
-        let mounted = rustix::mount::mount_bind(source.as_str(), path);
-        if let Err(error) = mounted {
-            let _ = std::fs::remove_file(path);
-            return Err(create(error.into()));
-        }
+        netns.mount_at(path)?;
         Ok(netns)
+    }
+
+    /// Mounts this namespace at `path`, where it stays until [`remove_at`](Self::remove_at).
+    ///
+    /// # Errors
+    /// [`Error::Create`], also if `path` exists.
+    pub fn mount_at(&self, path: &Path) -> Result<(), Error> {
+        let create = |source: io::Error| Error::Create { path: path.to_owned(), source };
+        File::options().write(true).create_new(true).open(path).map_err(create)?;
+        let source = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        rustix::mount::mount_bind(source.as_str(), path).map_err(|error| {
+            let _ = std::fs::remove_file(path);
+            create(error.into())
+        })
     }
 
     /// Undoes [`create_at`](Self::create_at). Absence is success.

@@ -18,6 +18,10 @@ pub mod namespace {
     pub const IPC: i32 = libc::CLONE_NEWIPC;
     /// The root of the cgroup tree.
     pub const CGROUP: i32 = libc::CLONE_NEWCGROUP;
+    /// Numbers of users and groups.
+    pub const USER: i32 = libc::CLONE_NEWUSER;
+    /// Interfaces, addresses, routes, sockets.
+    pub const NETWORK: i32 = libc::CLONE_NEWNET;
 }
 
 /// A process could not be started.
@@ -72,9 +76,18 @@ pub fn fork(
     cgroup: Option<BorrowedFd<'_>>,
     body: impl FnOnce() -> i32,
 ) -> Result<Born, Error> {
-    let count = std::fs::read_dir("/proc/self/task").map_err(Error::Clone)?.count();
-    if count != 1 {
-        return Err(Error::Threads { count });
+    // A thread that was joined a moment ago may be listed still.
+    let mut tries = 0;
+    loop {
+        let count = std::fs::read_dir("/proc/self/task").map_err(Error::Clone)?.count();
+        if count == 1 {
+            break;
+        }
+        tries += 1;
+        if tries == 100 {
+            return Err(Error::Threads { count });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
     let mut pidfd: libc::c_int = -1;
     let mut args = CloneArgs {
@@ -122,6 +135,22 @@ pub fn keep_descriptors_private() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// As whom the calling thread uses files from here on; nothing else about it changes (setfsuid(2)). The kernel takes
+/// capabilities over files away from one who was root, unless `SECBIT_NO_SETUID_FIXUP` is set before.
+///
+/// # Errors
+/// `EPERM`, if it may not.
+pub fn use_files_as(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: both only change credentials of this thread. They return what was before; asked with a number that
+    // nobody can have they change nothing.
+    let now = unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+        (libc::setfsuid(u32::MAX).cast_unsigned(), libc::setfsgid(u32::MAX).cast_unsigned())
+    };
+    if now == (uid, gid) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
 }
 
 /// Takes over a descriptor that the program was started with and that nobody in it owns yet.

@@ -49,8 +49,8 @@ pub enum Error {
     /// An underlay has no more room for hosts.
     #[error("an underlay has room for {0} hosts")]
     Full(u8),
-    /// The agent's program could not be started or signalled.
-    #[error("failed to {what} the agent {program}")]
+    /// A program could not be started or signalled.
+    #[error("failed to {what} {program}")]
     Program {
         /// `start`, `stop`, `wait for`.
         what: &'static str,
@@ -59,6 +59,14 @@ pub enum Error {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A program that the lab needs is not on this machine.
+    #[error("there is no {program}: {hint}")]
+    Missing {
+        /// The program.
+        program: PathBuf,
+        /// How to get it.
+        hint: &'static str,
     },
     /// The agent ended instead of getting ready.
     #[error("the agent of {node} ended ({status}); the end of its log:\n{log}")]

@@ -14,7 +14,7 @@ use crate::agent::{last_lines, spawn};
 use crate::{Error, Folder};
 
 /// Debian's `etcd-server` brings it.
-const PROGRAM: &str = "/usr/bin/etcd";
+pub(crate) const PROGRAM: &str = "/usr/bin/etcd";
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -67,6 +67,11 @@ impl Host {
         std::fs::write(&path, text).map_err(|source| Error::File { path, source })
     }
 
+    /// Calls it otherwise, from the next configuration on.
+    pub fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+    }
+
     /// Its name as a node.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -212,6 +217,15 @@ impl Host {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.stop()?;
         self.start_agent()
+    }
+
+    /// Ends the agent and starts another build of it, as an upgrade does.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn upgrade(&mut self, program: &Path) -> Result<(), Error> {
+        program.clone_into(&mut self.program);
+        self.restart()
     }
 
     /// Waits until the agent ends by itself (an armed fault), and says how it did.

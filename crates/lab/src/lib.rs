@@ -10,7 +10,7 @@
 //!
 //! Nothing here touches the namespace of whoever calls: all links live in namespaces without a name,
 //! which vanish with the values that hold them; but a [`Site`], which a person plays with, stays until it is
-//! taken down. Programs are executed for one purpose: to start agents.
+//! taken down. Programs are executed to start agents, etcd and containers.
 
 mod agent;
 mod ask;
@@ -22,6 +22,7 @@ mod group;
 mod host;
 mod links;
 mod namespace;
+mod shared;
 mod site;
 pub mod traffic;
 mod underlay;
@@ -35,7 +36,8 @@ pub use group::Group;
 pub use host::Host;
 pub use links::Links;
 pub use namespace::Namespace;
-pub use site::{Site, Standing};
+pub use shared::{LEASE, Shared};
+pub use site::{Site, Standing, Store};
 pub use underlay::{OUTSIDE4, OUTSIDE6, ROUTER4, ROUTER6, Underlay};
 
 use std::hash::{BuildHasher, RandomState};

@@ -3,28 +3,32 @@
 //! All that is known of it stands in one folder; whoever removes the folder after [`Site::down`] leaves nothing.
 
 mod cut;
+mod process;
 mod record;
+mod store;
+mod waiting;
 
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use weft_kernel::netns::Netns;
-use weft_model::api::{Attached, Reply, Request, Status};
-use weft_model::{Encapsulation, Mode, NodeName};
+use weft_model::api::{Reply, Request, Status};
+use weft_model::{Encapsulation, Mode};
 
-use crate::host::unexpected;
-use crate::{Error, Links, Namespace, Underlay, ask, shared_network};
+use crate::{Error, Underlay, ask, shared_network};
+use process::Process;
 use record::{Member, Record};
+pub use store::Store;
 
 /// Where namespaces are mounted, as `ip netns` does.
 const NAMESPACES: &str = "/run/netns";
 /// What an Ethernet carries.
 const MTU: u32 = 1500;
-/// How long an agent may take to answer first.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an agent or the store may take to get ready; seconds are usual.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A lab.
 pub struct Site {
@@ -51,13 +55,13 @@ impl Site {
     ///
     /// # Errors
     /// What the kernel, the file system or an agent refused; what was made is taken down again.
-    pub fn up(folder: &Path, program: &Path, hosts: usize) -> Result<Site, Error> {
+    pub fn up(folder: &Path, program: &Path, hosts: usize, store: Store) -> Result<Site, Error> {
         let file = |source| Error::File { path: folder.to_owned(), source };
         if let Some(parent) = folder.parent() {
             fs::create_dir_all(parent).map_err(file)?;
         }
         fs::create_dir(folder).map_err(file)?;
-        let mut site = Site { folder: folder.to_owned(), record: Record::new(program) };
+        let mut site = Site { folder: folder.to_owned(), record: Record::new(program, store) };
         match site.build(hosts) {
             Ok(()) => Ok(site),
             Err(error) => {
@@ -79,31 +83,32 @@ impl Site {
         fs::create_dir_all(NAMESPACES).map_err(|source| Error::File { path: NAMESPACES.into(), source })?;
         self.record.write(&self.folder)?;
         let underlay = Underlay::within(self.create("router")?, MTU)?;
-        let mut network = shared_network(1, Mode::Routed, Encapsulation::Auto)?;
-        network.name = "default".parse()?;
-        self.record.told.networks.insert(network.name.clone(), network);
+        if self.record.store == Store::File {
+            let mut network = shared_network(1, Mode::Routed, Encapsulation::Auto)?;
+            network.name = "default".parse()?;
+            self.record.told.networks.insert(network.name.clone(), network);
+        } else {
+            self.serve()?;
+        }
         for number in 0..hosts {
             // Neighbours and strangers: the second half stands behind the router.
             let segment = number * 2 / hosts.max(1);
             let name = format!("host{}", number + 1);
             let netns = self.create(&name)?;
             let place = underlay.plug(segment, &netns, &"eth0".parse()?)?;
-            let member = Member {
-                name: name.clone(),
-                number: place.number,
-                segment,
-                addresses: place.addresses.to_vec(),
-                pid: None,
-            };
-            self.record.join(&member, MTU)?;
+            let (number, addresses) = (place.number, place.addresses.to_vec());
+            let member = Member { name, number, segment, addresses, agent: None };
+            self.remember(&member)?;
             self.record.members.push(member);
             self.record.write(&self.folder)?;
         }
         self.record.publish(&self.folder)?;
-        for number in 0..hosts {
-            self.start(number)?;
+        (0..hosts).try_for_each(|at| self.launch(at))?;
+        (0..hosts).try_for_each(|at| self.await_answer(at))?;
+        if self.record.store == Store::Etcd {
+            self.found()?;
         }
-        Ok(())
+        self.settle()
     }
 
     /// The namespace of one of the lab's, freshly made.
@@ -129,38 +134,29 @@ impl Site {
         })
     }
 
-    /// Starts a host's agent, in a session of its own, and waits until it answers.
-    fn start(&mut self, at: usize) -> Result<(), Error> {
+    /// Starts a host's agent.
+    fn launch(&mut self, at: usize) -> Result<(), Error> {
         let member = &self.record.members[at];
-        let home = self.folder.join(&member.name);
+        let (home, config) = (member.home(&self.folder), member.config_file(&self.folder));
         let file = |source| Error::File { path: home.clone(), source };
         fs::create_dir_all(&home).map_err(file)?;
-        fs::write(home.join("config.toml"), member.config(&self.folder)).map_err(file)?;
-        let log = home.join("agent.log");
-        let out = fs::File::options().append(true).create(true).open(&log).map_err(file)?;
+        fs::write(&config, member.config(&self.folder, self.record.store)).map_err(file)?;
         let netns = Netns::open(&self.namespace(&member.name))?;
         let mut command = netns.command(&self.record.program.to_string_lossy());
-        command.arg("agent").arg("--config").arg(home.join("config.toml")).stdin(Stdio::null());
-        command.stdout(out.try_clone().map_err(file)?).stderr(out);
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let failed = |source| Error::Program { what: "start", program: self.record.program.clone(), source };
-        let mut child = command.spawn().map_err(failed)?;
-        let (name, socket) = (member.name.clone(), member.socket(&self.folder));
-        self.record.members[at].pid = Some(child.id());
-        self.record.write(&self.folder)?;
-        let begin = Instant::now();
-        while ask(&socket, &Request::NetworkList).is_err() {
-            let words = || crate::agent::last_lines(&log);
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(Error::Ended { node: name, status: status.to_string(), log: words() });
-            }
-            if begin.elapsed() > PATIENCE {
-                let seconds = PATIENCE.as_secs();
-                return Err(Error::Silent { node: name, what: "answer", seconds, log: words() });
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        command.arg("agent").arg("--config").arg(&config);
+        let word = config.display().to_string();
+        self.record.members[at].agent = Some(Process::start(command, word, &home.join("agent.log"))?);
+        self.record.write(&self.folder)
+    }
+
+    fn await_answer(&self, at: usize) -> Result<(), Error> {
+        let member = &self.record.members[at];
+        let (socket, log) = (member.socket(&self.folder), member.home(&self.folder).join("agent.log"));
+        store::await_it(&member.name, &log, || match ask(&socket, &Request::NetworkList) {
+            Ok(_) => Ok(true),
+            Err(_) if member.is_running() => Ok(false),
+            Err(_) => Err(store::ended(&member.name, &log)),
+        })
     }
 
     /// All hosts as they stand now.
@@ -168,7 +164,7 @@ impl Site {
     pub fn standing(&self) -> Vec<Standing> {
         let of = |m: &Member| {
             let socket = m.socket(&self.folder);
-            let status = match m.is_running(&self.folder).then(|| ask(&socket, &Request::Status)) {
+            let status = match m.is_running().then(|| ask(&socket, &Request::Status)) {
                 Some(Ok(Reply::Status(status))) => Some(*status),
                 _ => None,
             };
@@ -188,70 +184,75 @@ impl Site {
         self.record.cuts.iter().map(|(a, b)| (a.as_str(), b.as_str()))
     }
 
-    /// Makes a namespace on a host, attached to the network `default`: a container with nobody in it.
+    /// Runs a container on a host in the background, by `weft run` with these words; without any, one that only
+    /// waits. Returns its addresses.
     ///
     /// # Errors
-    /// What the kernel or the agent refused.
-    pub fn run(&mut self, host: &str, workload: &str) -> Result<Attached, Error> {
+    /// What the kernel or `weft run` refused; its own words have been said then.
+    pub fn run(&mut self, host: &str, workload: &str, words: &[String]) -> Result<Vec<IpAddr>, Error> {
         let at = self.member(host)?;
-        let path = self.namespace(workload);
-        let container = format!("{}-{workload}", self.name());
         if self.record.members.iter().any(|m| m.name == workload) || workload == "router" {
             return Err(Error::Answer(format!("'{workload}' is a host of the lab: choose another name")));
         }
-        let namespace = Namespace::mounted_at(&path)?;
-        let mut wish = namespace.wish(&"default".parse()?, "eth0")?;
-        wish.id.container = container.parse()?;
-        let reply = ask(&self.record.members[at].socket(&self.folder), &Request::Attach(Box::new(wish)));
-        match reply {
-            Ok(Reply::Attached(attached)) => {
-                namespace.keep();
-                self.record.workloads.push((workload.to_owned(), host.to_owned()));
-                self.record.write(&self.folder)?;
-                Ok(*attached)
+        let waiting = if words.is_empty() { waiting::words(&self.folder)? } else { Vec::new() };
+        let container = format!("{}-{workload}", self.name());
+        let mut command = self.command(host, "weft")?;
+        command.args(["run", "--detach", "--name", &container]).args(waiting).args(words);
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+        let failed = |source| Error::Program { what: "run", program: self.record.program.clone(), source };
+        if !status.map_err(failed)?.success() {
+            return Err(Error::Answer(format!("weft run on {host} failed")));
+        }
+        self.record.workloads.push((workload.to_owned(), host.to_owned()));
+        self.record.write(&self.folder)?;
+        match ask(&self.record.members[at].socket(&self.folder), &Request::Status)? {
+            Reply::Status(status) => {
+                let own = status.workloads.iter().filter(|w| w.id.container.as_str() == container);
+                Ok(own.flat_map(|w| &w.addresses).map(ipnet::IpNet::addr).collect())
             }
-            Ok(Reply::Error(refusal)) => Err(refusal.into()),
-            Ok(other) => Err(unexpected(&other)),
-            Err(error) => Err(error),
+            other => Err(crate::host::unexpected(&other)),
         }
     }
 
-    /// Runs a command in the namespace of a host, of a workload, or of the `router`.
+    /// Runs a command in the namespace of a host, of a container, or of the `router`.
     ///
     /// # Errors
     /// If there is no such namespace, or the command cannot be started.
-    pub fn exec(&self, at: &str, command: &[String]) -> Result<ExitStatus, Error> {
-        let netns = Netns::open(&self.namespace(at))?;
-        let Some((program, arguments)) = command.split_first() else {
+    pub fn exec(&self, at: &str, words: &[String]) -> Result<ExitStatus, Error> {
+        let Some((program, arguments)) = words.split_first() else {
             return Err(Error::Answer("there is no command to run".to_owned()));
         };
-        let own = self.record.program.to_string_lossy();
-        let mut child = netns.command(if program == "weft" { &own } else { program });
-        child.args(arguments);
-        // `weft …` there speaks to that host's agent.
-        if let Some(member) = self.record.members.iter().find(|m| m.name == at) {
-            child.env("WEFT_SOCKET", member.socket(&self.folder));
-        }
-        child.status().map_err(|source| Error::Program { what: "run", program: program.into(), source })
+        let status = self.command(at, program)?.args(arguments).status();
+        status.map_err(|source| Error::Program { what: "run", program: program.into(), source })
     }
 
-    /// The host is lost: its agent is killed, its wire cut, and the others are told, as after the end of a lease.
+    /// A command there. `weft …` on a host has that host's configuration, and so speaks to its agent.
+    fn command(&self, at: &str, program: &str) -> Result<Command, Error> {
+        let netns = Netns::open(&self.namespace(at))?;
+        let own = self.record.program.to_string_lossy();
+        let mut command = netns.command(if program == "weft" { &own } else { program });
+        if let Some(member) = self.record.members.iter().find(|m| m.name == at) {
+            command.env("WEFT_CONFIG", member.config_file(&self.folder)).env_remove("WEFT_SOCKET");
+        }
+        Ok(command)
+    }
+
+    /// The configuration files of all hosts.
+    #[must_use]
+    pub fn configurations(&self) -> Vec<PathBuf> {
+        self.record.members.iter().map(|m| m.config_file(&self.folder)).collect()
+    }
+
+    /// The host is lost: its wire is cut and its agent killed. Returns when the others know that it is gone: with a
+    /// store at the end of its lease.
     ///
     /// # Errors
     /// What the kernel or the file system refused.
     pub fn kill(&mut self, host: &str) -> Result<(), Error> {
         let at = self.member(host)?;
-        self.record.members[at].kill(&self.folder)?;
         self.plug(at, false)?;
-        let name: NodeName = host.parse()?;
-        self.record.told.nodes.remove(&name);
-        self.record.write(&self.folder)?;
-        self.record.publish(&self.folder)
-    }
-
-    fn plug(&self, at: usize, connected: bool) -> Result<(), Error> {
-        let router = Netns::open(&self.namespace("router"))?;
-        Links::of(&router)?.set_up(&Underlay::port(self.record.members[at].number), connected)
+        self.record.members[at].kill()?;
+        self.forget(host)
     }
 
     /// Two hosts hear no more of each other; everybody else hears both.
@@ -272,16 +273,19 @@ impl Site {
     pub fn heal(&mut self) -> Result<(), Error> {
         self.record.cuts.clear();
         self.apply_cuts()?;
-        for at in 0..self.record.members.len() {
+        let all = 0..self.record.members.len();
+        for at in all.clone() {
             self.plug(at, true)?;
             let member = self.record.members[at].clone();
-            self.record.join(&member, MTU)?;
-            if !member.is_running(&self.folder) {
-                self.start(at)?;
+            self.remember(&member)?;
+            if !member.is_running() {
+                self.launch(at)?;
             }
         }
         self.record.write(&self.folder)?;
-        self.record.publish(&self.folder)
+        self.record.publish(&self.folder)?;
+        all.into_iter().try_for_each(|at| self.await_answer(at))?;
+        self.settle()
     }
 
     fn apply_cuts(&mut self) -> Result<(), Error> {
@@ -290,14 +294,16 @@ impl Site {
         cut::apply(&router, &self.record)
     }
 
-    /// Takes the lab down: agents, namespaces, folder. What is gone already is no error.
+    /// Takes the lab down: agents, store, namespaces, folder; containers must have ended. What is gone already is no
+    /// error.
     ///
     /// # Errors
     /// What could not be removed.
     pub fn down(self) -> Result<(), Error> {
         for member in &self.record.members {
-            member.kill(&self.folder)?;
+            member.kill()?;
         }
+        self.record.server.as_ref().map_or(Ok(()), Process::kill)?;
         let hosts = self.record.members.iter().map(|m| m.name.as_str()).chain(["router"]);
         for name in hosts.chain(self.record.workloads.iter().map(|(w, _)| w.as_str())) {
             Netns::remove_at(&self.namespace(name))?;

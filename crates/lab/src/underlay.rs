@@ -166,6 +166,11 @@ impl Underlay {
         links.send("make an uplink", &messages)?;
         let mut inside = Links::of(into)?;
         inside.set_up("lo", true)?;
+        // A host that has been up for two seconds has asked for duplicates of its link-local address. Until then it asks
+        // for no neighbours on behalf of others (net/ipv6/ndisc.c, `ndisc_send_ns`).
+        let asks = Sysctl::of_link("ipv6", uplink, "accept_dad");
+        into.run(|| sysctl::Writer::default().write(&asks, "0"))?
+            .map_err(|source| Error::File { path: "/proc/sys/net".into(), source })?;
         inside.set_up(uplink.as_str(), true)?;
         links.set_up(port.as_str(), true)?;
         links.wait_operational(port.as_str())?;

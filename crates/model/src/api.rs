@@ -18,7 +18,7 @@ use crate::address::AddressRange;
 use crate::bandwidth::Bandwidth;
 use crate::mac::Mac;
 use crate::name::{ContainerId, IfName, NetworkName, NodeName};
-use crate::network::{Mode, Network};
+use crate::network::{Encapsulation, Mode, Network};
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::workload::{AttachmentId, Owner, PodIdentity};
@@ -27,7 +27,8 @@ pub use self::error::{Error, ErrorKind};
 pub use self::flow::{Denial, Flows, Judge};
 pub use self::object::{Apply, Get, Outcome};
 pub use self::status::{
-    Explanation, Hop, Member, Owned, PeerStatus, ReachStatus, Refused, Status, StoreState, WorkloadStatus,
+    Explanation, Hop, Member, Owned, PeerFault, PeerStatus, ReachStatus, Refused, Status, StoreState,
+    WorkloadStatus,
 };
 
 /// Where the agent listens unless told otherwise.
@@ -84,6 +85,11 @@ pub enum Request {
     NodeRemove {
         /// Its name.
         name: NodeName,
+    },
+    /// Stand alone again: give back what this host has of the cluster. Reply: [`Reply::Done`].
+    NodeLeave {
+        /// Also if the store cannot be told.
+        force: bool,
     },
     /// The agent's view of this host. Reply: [`Reply::Status`].
     Status,
@@ -197,6 +203,9 @@ pub struct NetworkSpec {
     pub mtu: Option<u32>,
     /// Whether packets for the outside leave with the host's address.
     pub masquerade: bool,
+    /// How packets travel to other hosts of a cluster.
+    #[serde(default)]
+    pub encapsulation: Encapsulation,
     /// Only say which commands would do it; nothing is changed.
     #[serde(default)]
     pub explain: bool,

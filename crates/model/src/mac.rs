@@ -1,6 +1,7 @@
 //! Ethernet addresses.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,26 @@ impl Mac {
     #[must_use]
     pub fn is_unicast(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+
+    /// A locally administered unicast address that follows from an IP address: whoever remembers it for that address
+    /// remembers rightly, whoever holds the address. Two of IPv4 never share one, two of IPv6 by chance only.
+    #[must_use]
+    pub fn of_address(address: IpAddr) -> Mac {
+        match address {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                Mac([0x06, 0x77, a, b, c, d])
+            }
+            IpAddr::V6(v6) => {
+                // FNV-1a, 64 bits.
+                let hash = v6.octets().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+                });
+                let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
+                Mac([0x06, a, b, c, d, e])
+            }
+        }
     }
 
     /// A locally administered unicast address from a 64-bit seed.
@@ -124,6 +145,18 @@ mod tests {
         }
         for bad in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"] {
             assert!(matches!(bad.parse::<Mac>(), Err(InvalidMac::NotUnicast(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_gives_its_own() {
+        let of = |text: &str| Mac::of_address(text.parse().unwrap());
+        assert_eq!(of("10.88.0.7").to_string(), "06:77:0a:58:00:07");
+        assert_eq!(of("fd00::7"), of("fd00:0::7"));
+        assert_ne!(of("fd00::7"), of("fd00::8"));
+        assert_ne!(of("fd00::7"), of("fd00:0:0:1::7"));
+        for mac in [of("10.88.0.7"), of("fd00::7")] {
+            assert!(mac.is_unicast() && mac.0[0] & 2 != 0 && !mac.is_host_end(), "{mac}");
         }
     }
 

@@ -151,10 +151,8 @@ impl Way<'_> {
                     Some(reach.mtu),
                 );
             }
-            Path::Vxlan { device, local, remote, next_hop } => {
+            Path::Vxlan { device, vni, local, remote, next_hop } => {
                 self.hop(&here, format!("{block} via {next_hop} dev {device}"), Some(reach.mtu));
-                let vni = self.plan.networks.get(&reach.network).and_then(|n| n.declared.vni);
-                let vni = vni.map(|v| v.to_string()).unwrap_or_default();
                 let more = overhead(remote.is_ipv4());
                 self.hop(
                     &here,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Serialize;
 use weft_model::network::gateway;
-use weft_model::{Encapsulation, Here, IfName, Mac, NetworkId, NetworkName, Node, NodeName};
+use weft_model::{Encapsulation, Here, IfName, Mac, NetworkId, NetworkName, Node, NodeName, Vni};
 
 use crate::network::NetworkPlan;
 use crate::overlay::overhead;
@@ -61,6 +61,8 @@ pub enum Path {
     Vxlan {
         /// This host's end of the tunnel.
         device: IfName,
+        /// The network's number in the tunnel.
+        vni: Vni,
         /// Outer source.
         local: IpAddr,
         /// Outer destination.
@@ -142,13 +144,15 @@ fn shared_segment(mine: Option<IpNet>, theirs: Option<IpNet>) -> Option<IpAddr> 
 }
 
 fn tunnel(block: IpNet, other: &Node, network: &NetworkPlan) -> Path {
-    for tunnel in &network.tunnels {
+    let vni = network.declared.vni;
+    for (tunnel, vni) in network.tunnels.iter().filter_map(|t| Some((t, vni?))) {
         if let Some(remote) = other.address(tunnel.local.is_ipv4()).map(|a| a.addr()) {
             let next_hop = match block.addr() {
                 IpAddr::V4(_) => gateway(block).addr(),
                 IpAddr::V6(_) => IpAddr::V6(link_local(other.mac)),
             };
-            return Path::Vxlan { device: tunnel.device.clone(), local: tunnel.local, remote, next_hop };
+            let (device, local) = (tunnel.device.clone(), tunnel.local);
+            return Path::Vxlan { device, vni, local, remote, next_hop };
         }
     }
     let why = if network.tunnels.is_empty() {

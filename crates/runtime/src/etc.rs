@@ -45,14 +45,21 @@ fn has_server(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("nameserver"))
 }
 
-/// Writes all of them into a folder.
+/// Writes all of them into a folder, as files of `owner`, the container's root.
 ///
 /// # Errors
 /// The file system's.
-pub(crate) fn write(folder: &Path, hostname: &str, own_network: bool) -> std::io::Result<()> {
-    fs::write(folder.join("hosts"), hosts(hostname, &[]))?;
-    fs::write(folder.join("hostname"), format!("{hostname}\n"))?;
-    fs::write(folder.join("resolv.conf"), resolv_conf(own_network))
+pub(crate) fn write(folder: &Path, hostname: &str, own_network: bool, owner: u32) -> std::io::Result<()> {
+    let files = [
+        ("hosts", hosts(hostname, &[])),
+        ("hostname", format!("{hostname}\n")),
+        ("resolv.conf", resolv_conf(own_network)),
+    ];
+    for (name, text) in files {
+        fs::write(folder.join(name), text)?;
+        std::os::unix::fs::chown(folder.join(name), Some(owner), Some(owner))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::name::Name;
 use crate::places::Places;
 use crate::report::Refusal;
 use crate::spec::Spec;
+use crate::users;
 
 /// The hidden command that is a shim.
 pub const COMMAND: &str = "shim";
@@ -23,14 +24,16 @@ pub const COMMAND: &str = "shim";
 ///
 /// # Errors
 /// If there is such a container already, or the shim cannot be started.
-pub fn run(places: &Places, spec: &Spec) -> Result<Channel, Refusal> {
-    let held = Held::create(places, spec).map_err(|error| match error {
+pub fn run(places: &Places, mut spec: Spec) -> Result<Channel, Refusal> {
+    let choosing = users::settle(places, &mut spec)?;
+    let held = Held::create(places, &spec).map_err(|error| match error {
         Error::Exists(_) => {
             let hint = format!("remove it with `weft rm {}`, or use another name", spec.name);
             Refusal::from(error).hint(hint)
         }
         other => other.into(),
     })?;
+    drop(choosing);
     let started = shim(places, &spec.name, Some(&held));
     if started.is_err() {
         let _ = std::fs::remove_dir_all(&held.folder);

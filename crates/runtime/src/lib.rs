@@ -23,6 +23,7 @@ pub mod shim;
 pub mod spec;
 pub mod stop;
 pub mod time;
+mod users;
 pub mod wish;
 
 pub use container::Container;

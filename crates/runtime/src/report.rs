@@ -1,4 +1,4 @@
-//! The line between a shim and the process that is becoming a container: what failed, its terminal, and the word to go.
+//! The line between a shim and the process that is becoming a container: what failed, what it opened, and the word to go.
 //!
 //! It closes when the program is executed: silence means success.
 
@@ -69,13 +69,13 @@ pub(crate) enum Word {
     Refused(Refusal),
     /// All but the network is ready; it waits.
     Ready,
-    /// The other end of the container's terminal.
-    Terminal(OwnedFd),
+    /// What it opened for the shim: the other end of its terminal, or its root.
+    Opened(OwnedFd),
 }
 
 const REFUSED: u8 = b'F';
 const READY: u8 = b'R';
-const TERMINAL: u8 = b'T';
+const OPENED: u8 = b'O';
 const LONGEST: usize = 16 << 10;
 
 impl Report {
@@ -112,15 +112,15 @@ impl Report {
         Ok(())
     }
 
-    /// Sends the shim's end of the terminal.
-    pub(crate) fn send_terminal(&self, terminal: impl AsFd) -> io::Result<()> {
-        let fds = [terminal.as_fd()];
+    /// Sends what it opened for the shim.
+    pub(crate) fn send(&self, opened: impl AsFd) -> io::Result<()> {
+        let fds = [opened.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        sendmsg(&self.0, &[IoSlice::new(&[TERMINAL])], &mut ancillary, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.0, &[IoSlice::new(&[OPENED])], &mut ancillary, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Report {
         match (text[..received.bytes].split_first(), fd) {
             (None, _) => Ok(Word::Executed),
             (Some((&READY, _)), _) => Ok(Word::Ready),
-            (Some((&TERMINAL, _)), Some(fd)) => Ok(Word::Terminal(fd)),
+            (Some((&OPENED, _)), Some(fd)) => Ok(Word::Opened(fd)),
             (Some((&REFUSED, text)), _) => Ok(Word::Refused(serde_json::from_slice(text)?)),
             _ => Err(io::Error::other("a word that makes no sense")),
         }
@@ -158,11 +158,11 @@ mod tests {
     #[test]
     fn words_arrive() {
         let (shim, process) = Report::pair().unwrap();
-        process.send_terminal(std::fs::File::open("/dev/null").unwrap()).unwrap();
+        process.send(std::fs::File::open("/dev/null").unwrap()).unwrap();
         let refusal = Refusal { message: "é".repeat(LONGEST), code: 127, hint: None };
         process.refuse(&refusal);
         drop(process);
-        assert!(matches!(shim.next().unwrap(), Word::Terminal(_)));
+        assert!(matches!(shim.next().unwrap(), Word::Opened(_)));
         assert!(
             matches!(shim.next().unwrap(), Word::Refused(r) if r.code == 127 && r.message.len() <= LONGEST / 2)
         );

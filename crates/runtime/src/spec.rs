@@ -4,6 +4,7 @@ pub mod capability;
 pub mod limits;
 pub mod network;
 pub mod restart;
+pub mod users;
 pub mod volume;
 
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ pub use capability::Capabilities;
 pub use limits::Limits;
 pub use network::Net;
 pub use restart::Restart;
+pub use users::Users;
 pub use volume::Volume;
 
 use crate::image::Digest;
@@ -39,6 +41,9 @@ pub struct Spec {
     pub workdir: PathBuf,
     /// `USER[:GROUP]`, names of its own `/etc/passwd` and `/etc/group`, or numbers; empty is root.
     pub user: String,
+    /// Who those users are on the host.
+    #[serde(default, skip_serializing_if = "Users::is_host")]
+    pub users: Users,
     /// Its host name.
     pub hostname: String,
     /// What it is connected to.

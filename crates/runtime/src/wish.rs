@@ -10,7 +10,7 @@ use weft_model::Profile;
 use crate::log;
 use crate::name::Name;
 use crate::report::Refusal;
-use crate::spec::{Capabilities, Limits, Net, Restart, Root, Spec, Volume};
+use crate::spec::{Capabilities, Limits, Net, Restart, Root, Spec, Users, Volume};
 use crate::time;
 
 /// What an image says about how it wants to be run; for a plain folder nothing.
@@ -40,6 +40,7 @@ pub struct Wish {
     pub env: Vec<String>,
     pub workdir: Option<PathBuf>,
     pub user: Option<String>,
+    pub users: Users,
     pub hostname: Option<String>,
     pub net: Option<Net>,
     pub ips: Vec<IpAddr>,
@@ -77,6 +78,10 @@ impl Wish {
             ))
             .hint("leave -p and --bandwidth out, or name a network"));
         }
+        if let (Net::Container(other), false) = (&net, self.users.is_host()) {
+            let message = format!("root of a user namespace has no rights over the network of '{other}'");
+            return Err(Refusal::new(message).hint("leave --userns out, or give it a network of its own"));
+        }
         if self.remove && self.restart != Restart::No {
             return Err(Refusal::new("--rm and --restart exclude each other").hint("leave one of them out"));
         }
@@ -106,6 +111,7 @@ impl Wish {
                 PathBuf::from("/").join(workdir)
             },
             user: self.user.unwrap_or_else(|| image.user.clone()),
+            users: self.users,
             hostname,
             net,
             ips: self.ips,
@@ -196,6 +202,7 @@ mod tests {
         let ip = vec!["10.0.0.2".parse().unwrap()];
         for wish in [
             Wish { net: Some(Net::Host), ips: ip, ..sh() },
+            Wish { users: Users::Auto, net: Some(Net::Container("web".parse().unwrap())), ..sh() },
             Wish { remove: true, restart: Restart::Always, ..sh() },
             Wish { hostname: Some("a\nb".into()), ..sh() },
             Wish { stop_signal: Some("SIGNOPE".into()), ..sh() },

@@ -2,16 +2,17 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use weft_agent::{Config, config};
+use weft_agent::Config;
 use weft_model::api::{self, Reply, Request};
 
 use crate::away::away;
 use crate::cli::Session;
 use crate::failure::Failure;
+use crate::place;
 
 /// An agent that takes longer than this is stuck: attaching takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +22,7 @@ const REPLY_LIMIT: u64 = 1 << 30;
 impl Session {
     /// Where the agent listens: what was said, what the environment says, what the configuration says, or the default.
     pub(crate) fn socket(&self) -> PathBuf {
-        let configured = || Config::load(Path::new(config::PATH)).ok().map(|c| c.socket());
+        let configured = || Config::load(&place::config()).ok().map(|c| c.socket());
         let environment = || std::env::var_os("WEFT_SOCKET").filter(|s| !s.is_empty()).map(PathBuf::from);
         self.socket.clone().or_else(environment).or_else(configured).unwrap_or_else(|| api::SOCKET.into())
     }

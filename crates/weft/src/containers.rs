@@ -1,10 +1,9 @@
 //! What the commands for containers share: where containers are, and what their failures mean here.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use weft_agent::{Config, config};
+use weft_agent::Config;
 use weft_runtime::container::{End, Phase};
 use weft_runtime::reconcile::reconcile;
 use weft_runtime::seat::Left;
@@ -13,6 +12,7 @@ use weft_runtime::{Container, Places, Refusal, stop};
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::output;
+use crate::place;
 
 impl Session {
     /// Where things are, after what was left undone there has been made good.
@@ -25,14 +25,17 @@ impl Session {
     }
 
     fn places_as_they_are(&self) -> anyhow::Result<Places> {
-        let config = Config::load(Path::new(config::PATH))?;
-        let socket = self.socket();
-        Ok(Places {
-            state: config.state_dir.clone(),
-            run: config.run_dir.clone(),
-            socket,
-            journal: config.journal(),
-        })
+        Ok(Places { socket: self.socket(), ..places_of(&Config::load(&place::config())?) })
+    }
+}
+
+/// Where things are by a configuration.
+pub(crate) fn places_of(config: &Config) -> Places {
+    Places {
+        state: config.state_dir.clone(),
+        run: config.run_dir.clone(),
+        socket: config.socket(),
+        journal: config.journal(),
     }
 }
 

@@ -12,6 +12,7 @@ mod install;
 mod manifest;
 mod member;
 mod output;
+mod place;
 mod progress;
 mod reference;
 mod render;

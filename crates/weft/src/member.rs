@@ -9,6 +9,8 @@
 //!   <state_dir>/etcd/                       its data
 //! ```
 
+use crate::failure::Failure;
+
 pub(crate) mod door;
 pub(crate) mod etcd;
 pub(crate) mod exchange;
@@ -21,3 +23,10 @@ pub(crate) const DOOR: u16 = 2378;
 /// Where its etcd listens for clients, and for the other members.
 pub(crate) const CLIENTS: u16 = 2379;
 pub(crate) const PEERS: u16 = 2380;
+
+/// A failure of the store's as one of this command, with its hint.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+pub(crate) fn failure(error: weft_store::cluster::ClusterError) -> anyhow::Error {
+    let hint = error.hint();
+    Failure::new(error.to_string()).hint(hint).into()
+}

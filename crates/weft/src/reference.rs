@@ -69,6 +69,7 @@ pub(crate) fn page() -> String {
         let default = default.map_or_else(|| "unset".to_owned(), |d| format!("`{d}`"));
         text += &format!("| `{key}` | {default} | {} |\n", cell(&doc));
     }
+    text += "\n`WEFT_CONFIG` names another configuration file, for every command alike; `WEFT_SOCKET` the agent's socket.\n";
     text += "\n`WEFT_LOG` sets how much the agent tells on standard error: `off`, `error`, `warn`, `info` (the default), \
              `debug` or `trace`.\n";
     text

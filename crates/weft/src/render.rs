@@ -89,6 +89,9 @@ pub(crate) fn network(output: Output, status: &NetworkStatus) -> String {
     let asked = if network.mtu.is_some() { "as declared" } else { "from the uplink" };
     row("mtu", format!("{}  {asked}", status.effective_mtu));
     row("masquerade", if network.masquerade { "yes" } else { "no" }.to_owned());
+    if let Some(vni) = network.vni {
+        row("other hosts", format!("{}  number {}", network.encapsulation.as_str(), vni.get()));
+    }
     row("workloads", status.workloads.to_string());
     for PoolStatus { subnet, used, resting, usable } in &status.pools {
         row("subnet", format!("{subnet}  {used} used, {resting} resting, {} usable", count(*usable)));

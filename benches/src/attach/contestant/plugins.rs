@@ -61,6 +61,10 @@ fn ipam(host: &Host, dual: bool) -> Value {
 }
 
 impl Chain {
+    pub(super) fn publishes(&self) -> bool {
+        self.publish
+    }
+
     /// The configuration of one plugin, as libcni derives it.
     fn conf(&self, plugin: &Value, seat: &Seat, previous: &Value) -> Value {
         let mut conf = plugin.clone();
@@ -97,7 +101,12 @@ impl Chain {
 
 /// A container's port 80, published at a port of the host that no other seat has.
 pub(super) fn mapping(seat: &Seat) -> Value {
-    json!({ "hostPort": 10_000 + seat.number, "containerPort": 80, "protocol": "tcp" })
+    json!({ "hostPort": published_port(seat), "containerPort": 80, "protocol": "tcp" })
+}
+
+/// The port of the host that is published for a container.
+pub(crate) fn published_port(seat: &Seat) -> u16 {
+    10_000 + seat.number
 }
 
 fn path(plugin: &Value) -> std::path::PathBuf {

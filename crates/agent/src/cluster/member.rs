@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use weft_model::api::Error;
 use weft_model::{AttachmentId, Cluster, Network, NetworkName, Node, NodeName};
 use weft_store::cluster::{
     Alive, ClusterError, ClusterStore, Condition, Fact, Incarnation, Key, Lease, Mirror, Op, Outcome,
@@ -37,6 +38,8 @@ pub(crate) trait Host {
     fn summaries(&mut self) -> BTreeMap<AttachmentId, Summary>;
     /// The networks it brings along into a cluster that has none.
     fn founding_networks(&mut self) -> Vec<Network>;
+    /// Holds nothing of the cluster any more, also not after a crash.
+    fn stand_alone(&mut self) -> Result<(), Error>;
 }
 
 /// Records that are there and make no sense.
@@ -70,7 +73,7 @@ pub(crate) struct Member {
     pub(super) name: NodeName,
     incarnation: Incarnation,
     pub(super) times: Times,
-    lease: Option<(Lease, u64)>,
+    pub(super) lease: Option<(Lease, u64)>,
     /// The commit of the present sign of life.
     pub(super) fence: Option<Revision>,
     looked: Option<u64>,

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use weft_model::api::{Error, ErrorKind, Member as Listed};
 use weft_model::{Network, NetworkName, NodeName, Vni};
 use weft_plan::address::{block, overlaps};
-use weft_store::cluster::{ClusterError, Condition, Key, NetworkHistory, NetworkRecord, Op};
+use weft_store::cluster::{
+    BlockRecord, ClusterError, Condition, Key, NetworkHistory, NetworkRecord, Op, TRANSACTION_LIMIT,
+};
 
 use super::member::{Host, Member, json};
 
@@ -163,6 +165,32 @@ impl Member {
             self.order(vec![gone.clone()], more.to_vec())?;
         }
         self.order(vec![gone], first.to_vec())
+    }
+
+    /// Takes this host out of the cluster. It gives no address of it any more: its blocks rest, then they are free.
+    pub(crate) fn leave(&mut self) -> Result<Done, Error> {
+        let rest = self.store.grant(self.times.quarantine)?;
+        let blocks = self.mirror.view().blocks_of(&self.name);
+        let held = blocks.iter().flat_map(|(network, blocks)| blocks.iter().map(move |b| (network, b)));
+        let rests = held.map(|(network, b)| Op::Put {
+            key: Key::Block(network.clone(), *b).to_string(),
+            value: json(&BlockRecord { node: None, order: 0 }),
+            lease: Some(rest),
+        });
+        let mut changes: Vec<Op> = rests.collect();
+        changes.push(Op::DeleteBelow(Key::workloads_of(&self.name)));
+        changes.push(Op::Delete(Key::Node(self.name.clone()).to_string()));
+        for some in changes.chunks(TRANSACTION_LIMIT - 1) {
+            if let Done::Again = self.order(Vec::new(), some.to_vec())? {
+                return Ok(Done::Again);
+            }
+        }
+        // Last, for all before depended on it.
+        if let Some((lease, _)) = self.lease.take() {
+            self.store.revoke(lease)?;
+        }
+        self.fence = None;
+        Ok(Done::Yes)
     }
 
     fn order(&mut self, conditions: Vec<Condition>, changes: Vec<Op>) -> Result<Done, Error> {

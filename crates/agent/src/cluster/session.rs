@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Ended {
     pub(super) error: ClusterError,
     pub(super) was_in_sync: bool,
+    /// The order to leave the cluster, which was carried out.
+    pub(super) left: Option<Order>,
 }
 
 /// The engine as the member's host: locked for one question at a time.
@@ -48,6 +50,9 @@ impl Host for Engine<'_> {
     }
 
     fn adopt(&mut self, cluster: Cluster, unreadable: &Unreadable) {
+        if self.0.line.is_abandoned() {
+            return;
+        }
         self.0.engine().adopt_cluster(cluster, unreadable);
     }
 
@@ -61,6 +66,10 @@ impl Host for Engine<'_> {
 
     fn founding_networks(&mut self) -> Vec<Network> {
         self.0.engine().founding_networks()
+    }
+
+    fn stand_alone(&mut self) -> Result<(), Error> {
+        self.0.engine().stand_alone()
     }
 }
 
@@ -81,7 +90,7 @@ pub(super) fn run(
     address: &str,
     upkeep: &dyn Fn(&str),
 ) -> Ended {
-    let mut was_in_sync = false;
+    let (mut was_in_sync, mut left) = (false, None);
     let mut session = || -> Result<(), ClusterError> {
         let snapshot = member.store.snapshot()?;
         let late = |e: weft_store::cluster::OutOfDate| ClusterError::Away {
@@ -119,14 +128,17 @@ pub(super) fn run(
                 agent.engine().adopt_remote(elsewhere);
             }
             member.step(&mut host, now())?;
-            orders = execute(member, &mut host, orders)?;
+            (orders, left) = execute(member, &mut host, orders)?;
+            if left.is_some() || agent.line.is_abandoned() {
+                return Ok(());
+            }
         }
     };
     let error = match session() {
         Err(error) => error,
         Ok(()) => ClusterError::Away { endpoints: address.to_owned(), why: "the session ended".to_owned() },
     };
-    Ended { error, was_in_sync }
+    Ended { error, was_in_sync, left }
 }
 
 /// What came, once something has or the round is over.
@@ -178,18 +190,20 @@ fn forward(mut watch: Box<dyn Watch>, number: u64, stopped: &AtomicBool, inputs:
     }
 }
 
-/// Does what was ordered. Returns what has to wait for news.
+/// Does what was ordered. Returns what has to wait for news, and the order to leave if that was done: nothing
+/// comes behind it.
 fn execute(
     member: &mut Member,
     host: &mut impl Host,
     orders: Vec<Order>,
-) -> Result<Vec<Order>, ClusterError> {
+) -> Result<(Vec<Order>, Option<Order>), ClusterError> {
     let mut waiting = Vec::new();
     for order in orders {
         let done: Result<Done, Error> = match &order.what {
             What::Create(network, block) => member.create_network(network, *block),
             What::Remove(name) => member.remove_network(name),
             What::RemoveNode(name) => member.remove_node(name),
+            What::Leave => host.stand_alone().and_then(|()| member.leave()),
             What::List => {
                 let list: Answer = Ok(member.list());
                 order.answer(list);
@@ -203,6 +217,7 @@ fn execute(
         };
         match done {
             Ok(Done::Again) if order.given.elapsed() < super::PATIENCE => waiting.push(order),
+            Ok(Done::Yes) if matches!(order.what, What::Leave) => return Ok((Vec::new(), Some(order))),
             Ok(_) => {
                 member.tell(host);
                 order.answer(Ok(Vec::new()));
@@ -210,7 +225,7 @@ fn execute(
             Err(error) => order.answer(Err(error)),
         }
     }
-    Ok(waiting)
+    Ok((waiting, None))
 }
 
 fn report(agent: &Agent, member: &Member, address: &str) {
@@ -222,5 +237,5 @@ fn report(agent: &Agent, member: &Member, address: &str) {
         nodes: view.nodes.len(),
         alive: view.alive.len(),
     };
-    agent.engine().set_store(state, member.problems());
+    agent.engine().set_store(Some(state), member.problems());
 }

@@ -113,8 +113,7 @@ pub(crate) fn trust(config: &Config, pem: &str) {
 pub(crate) fn refresh(config: &Config, servers: &[String]) {
     let Some(file) = find(config).filter(|_| config.store.is_none() && !servers.is_empty()) else { return };
     let known: BTreeSet<&str> = file.store.trim_start_matches("etcd://").split(',').collect();
-    let managed = file.cert.as_ref() == Some(&config.state_dir.join("cluster/node.pem"));
-    if !managed || known == servers.iter().map(String::as_str).collect() {
+    if !file.is_managed(config) || known == servers.iter().map(String::as_str).collect() {
         return;
     }
     let file = StoreFile { store: format!("etcd://{}", servers.join(",")), ..file };
@@ -123,7 +122,20 @@ pub(crate) fn refresh(config: &Config, servers: &[String]) {
     }
 }
 
+/// Takes the file away: this host belongs to no cluster. What else was written for it is removed by who wrote it.
+pub(crate) fn forget(config: &Config) {
+    if let Err(error) = std::fs::remove_file(config.state_dir.join(FILE)) {
+        tracing::warn!(%error, "failed to remove what names the store");
+    }
+}
+
 impl StoreFile {
+    /// Whether its certificates are those that `weft init` and `weft join` made, with a store that they run.
+    #[must_use]
+    pub fn is_managed(&self, config: &Config) -> bool {
+        config.store.is_none() && self.cert.as_ref() == Some(&config.state_dir.join("cluster/node.pem"))
+    }
+
     /// As it is written down.
     #[must_use]
     pub fn text(&self) -> String {

@@ -40,6 +40,7 @@ fn live(seed: u64) {
                 }
                 ground.store.set_away(false);
             }
+            18 if dice.roll(3) == 0 => ground.leave(n),
             18 => ground.machines[n].sim.can_write = dice.roll(3) > 0,
             // A host is gone for ever, and somebody says so, once its lease is over.
             _ if removed < 3 => {

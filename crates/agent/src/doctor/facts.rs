@@ -10,6 +10,7 @@ use weft_kernel::ours::{ROUTE_PROTOCOL, tables};
 use weft_kernel::rtnl::{link, route};
 use weft_kernel::state::{Kind, Sysctl};
 use weft_kernel::{Kernel, Linux, nft, sysctl};
+use weft_model::api::{PeerStatus, Status};
 use weft_model::{IfName, Network};
 
 /// A network on this host.
@@ -55,7 +56,13 @@ pub struct Facts {
     /// The host's ends of wires.
     pub wires: Vec<IfName>,
     /// The devices of weft's tunnels.
-    pub tunnels: Vec<IfName>,
+    pub tunnels: Vec<(IfName, Kind)>,
+    /// Largest packets of uplinks and tunnels, in bytes.
+    pub mtus: BTreeMap<IfName, u32>,
+    /// Other hosts, as the agent sees them.
+    pub peers: Vec<PeerStatus>,
+    /// Whether somebody keeps the clock right, if the kernel says.
+    pub clock_kept: Option<bool>,
     /// The interfaces of default routes.
     pub uplinks: Vec<IfName>,
     /// Kernel settings by path.
@@ -82,11 +89,11 @@ impl Facts {
     }
 }
 
-/// Asks the calling thread's network namespace, and the files of this host. `health` is what the agent says.
+/// Asks the calling thread's network namespace, and the files of this host. `status` is what the agent says.
 ///
 /// # Errors
 /// When the kernel cannot be asked at all: not as root.
-pub fn gather(health: Option<Vec<String>>) -> Result<Facts, String> {
+pub fn gather(status: Option<Status>) -> Result<Facts, String> {
     let mut kernel = Linux::open().map_err(|e| crate::chain(&e))?;
     let state = kernel.read(&[]).map_err(|e| crate::chain(&e))?;
     let of_kind = |wanted: fn(&Kind) -> bool| -> Vec<IfName> {
@@ -96,12 +103,19 @@ pub fn gather(health: Option<Vec<String>>) -> Result<Facts, String> {
         let network = weft_dataplane::network::read_alias(link.alias.as_ref()?)?;
         Some(Place { network, device: name.clone() })
     };
+    let tunnels = state.links.iter().filter(|(_, l)| matches!(l.kind, Kind::Tunnel { .. }));
+    let uplinks = uplinks().unwrap_or_default();
+    let mtus = tunnels.clone().map(|(name, l)| (name.clone(), l.mtu)).chain(uplinks.iter().cloned());
+    let (health, peers) = status.map(|s| (s.health, s.peers)).unzip();
     let mut facts = Facts {
         health,
+        peers: peers.unwrap_or_default(),
+        mtus: mtus.collect(),
+        clock_kept: weft_kernel::clock::is_kept(),
         networks: state.links.iter().filter_map(place).collect(),
         wires: of_kind(|k| *k == Kind::Wire),
-        tunnels: of_kind(|k| matches!(k, Kind::Tunnel { .. })),
-        uplinks: uplinks().unwrap_or_default(),
+        tunnels: tunnels.map(|(name, l)| (name.clone(), l.kind)).collect(),
+        uplinks: uplinks.into_iter().map(|(name, _)| name).collect(),
         tables: nft::foreign(kernel.netfilter(), &tables()).unwrap_or_default(),
         ..Facts::default()
     };
@@ -110,7 +124,8 @@ pub fn gather(health: Option<Vec<String>>) -> Result<Facts, String> {
     Ok(facts)
 }
 
-fn uplinks() -> Result<Vec<IfName>, weft_kernel::netlink::Error> {
+/// The interfaces of default routes, with their MTUs.
+fn uplinks() -> Result<Vec<(IfName, u32)>, weft_kernel::netlink::Error> {
     let mut socket = Socket::open(Family::Route)?;
     let routes: Vec<route::Described> =
         socket.dump(&route::list(), |all: &mut Vec<_>, m: &Message<'_>| all.extend(route::read(m)))?;
@@ -121,7 +136,8 @@ fn uplinks() -> Result<Vec<IfName>, weft_kernel::netlink::Error> {
         .filter(|r| r.destination.prefix_len() == 0 && r.protocol != ROUTE_PROTOCOL)
         .map(|r| r.index)
         .collect();
-    Ok(links.into_iter().filter(|l| defaults.contains(&l.index)).filter_map(|l| l.name).collect())
+    let chosen = links.into_iter().filter(|l| defaults.contains(&l.index));
+    Ok(chosen.filter_map(|l| Some((l.name?, l.mtu))).collect())
 }
 
 fn settings(facts: &Facts) -> BTreeMap<String, String> {
@@ -131,8 +147,11 @@ fn settings(facts: &Facts) -> BTreeMap<String, String> {
         Sysctl::global("net/ipv4/conf/all/rp_filter"),
         Sysctl::global("net/netfilter/nf_conntrack_max"),
         Sysctl::global("net/netfilter/nf_conntrack_count"),
+        Sysctl::global("net/ipv4/neigh/default/gc_thresh3"),
+        Sysctl::global("net/ipv6/neigh/default/gc_thresh3"),
     ];
-    for link in facts.wires.iter().chain(&facts.uplinks).chain(&facts.tunnels) {
+    let tunnels = facts.tunnels.iter().map(|(name, _)| name);
+    for link in facts.wires.iter().chain(&facts.uplinks).chain(tunnels) {
         keys.extend(["rp_filter", "forwarding"].map(|key| Sysctl::of_link("ipv4", link, key)));
     }
     keys.into_iter()
@@ -174,6 +193,27 @@ pub(crate) mod tests {
             wires: vec!["weft0123456789".parse().unwrap()],
             uplinks: vec!["eth0".parse().unwrap()],
             ..Facts::default()
+        }
+    }
+
+    /// Another host, at 192.0.2.N, that is reached by this kind of way and is well.
+    pub(crate) fn peer(name: &str, last: u8, path: &str) -> PeerStatus {
+        let reach = weft_model::api::ReachStatus {
+            network: "shop".parse().unwrap(),
+            path: path.to_owned(),
+            device: Some(if path == "vxlan" { "weft4_7" } else { "eth0" }.parse().unwrap()),
+            mtu: 1450,
+            blocks: vec![format!("10.119.{last}.0/24").parse().unwrap()],
+        };
+        PeerStatus {
+            node: name.parse().unwrap(),
+            zone: None,
+            addresses: vec![[192, 0, 2, last].into()],
+            reaches: vec![reach],
+            heard: Some(1),
+            problem: None,
+            fault: None,
+            clock: None,
         }
     }
 

@@ -49,7 +49,7 @@ fn finding(packet: &Packet, table: &TableName, chain: &str, fate: &Fate) -> Opti
     };
     let severity = match (packet.hook, sure) {
         // What reaches the host itself is often refused on purpose.
-        (Hook::Input, _) => Severity::Note,
+        (Hook::Input, _) if !packet.tunnelled => Severity::Note,
         (_, true) => Severity::Error,
         (_, false) => Severity::Warning,
     };
@@ -66,6 +66,9 @@ fn finding(packet: &Packet, table: &TableName, chain: &str, fate: &Fate) -> Opti
 
 /// What mends it, in the words of whoever keeps the table.
 fn fix(packet: &Packet, table: &TableName, chain: &str) -> Vec<String> {
+    if packet.tunnelled {
+        return fix_for_tunnels(packet, table, chain);
+    }
     let subnets: Vec<String> = packet.subnets.iter().map(ToString::to_string).collect();
     let forwarded = packet.hook == Hook::Forward;
     if table.name == "firewalld" {
@@ -96,6 +99,24 @@ fn fix(packet: &Packet, table: &TableName, chain: &str) -> Vec<String> {
         "# and the same in the file that loads this table, or it is gone at the next reload".to_owned(),
     );
     lines
+}
+
+/// Opens the port of tunnels, to the other host that was named.
+fn fix_for_tunnels(packet: &Packet, table: &TableName, chain: &str) -> Vec<String> {
+    let (from, family) = (packet.from, packet::words(table.family));
+    let (program, ip) = if from.is_ipv4() { ("iptables", "ip") } else { ("ip6tables", "ip6") };
+    let open = if table.name == "firewalld" {
+        "firewall-cmd --permanent --add-port=4789/udp; firewall-cmd --reload".to_owned()
+    } else if chain.chars().all(|c| c.is_ascii_uppercase()) && table.name == "filter" {
+        format!("{program} -I {chain} -p udp --dport 4789 -s {from} -j ACCEPT")
+    } else {
+        format!("nft insert rule {family} {} {chain} {ip} saddr {from} udp dport 4789 accept", table.name)
+    };
+    vec![
+        open,
+        "# and so for every other host, or their whole subnet; weft itself refuses encapsulated packets of strangers"
+            .to_owned(),
+    ]
 }
 
 #[cfg(test)]

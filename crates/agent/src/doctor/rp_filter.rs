@@ -25,7 +25,12 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     }
     let why = "hosts of one network may speak directly in one direction and through the tunnel in the other";
     found.extend(
-        facts.tunnels.iter().filter(|l| strict(l.as_str())).map(|l| finding(l.as_str(), why.to_owned())),
+        facts
+            .tunnels
+            .iter()
+            .map(|(l, _)| l.as_str())
+            .filter(|l| strict(l))
+            .map(|l| finding(l, why.to_owned())),
     );
     found
 }
@@ -46,7 +51,8 @@ mod tests {
         let found = findings(&host);
         assert_eq!((found.len(), found[0].fix[0].as_str()), (1, "sysctl -w net/ipv4/conf/eth0/rp_filter=2"));
         host.uplinks.pop();
-        host.tunnels.push("weftt1".parse().unwrap());
+        let kind = weft_kernel::state::Kind::Tunnel { vni: 1, local: [192, 0, 2, 1].into() };
+        host.tunnels.push(("weftt1".parse().unwrap(), kind));
         assert_eq!(findings(&host).len(), 1);
     }
 }

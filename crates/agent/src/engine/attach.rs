@@ -139,7 +139,7 @@ impl Engine {
             phase: Phase::Pending,
             netns: weft_model::Netns { path: wish.netns.clone(), inode: netns.inode() },
             host_end,
-            mac: wish.mac.unwrap_or_else(|| Mac::from_seed(random())),
+            mac: wish.mac.unwrap_or_else(|| self.fresh_mac(&wish.id, &addresses)),
             mtu,
             addresses,
             default_route: !self.of_namespace(netns.inode()).any(|w| w.default_route),
@@ -204,23 +204,6 @@ impl Engine {
                     .hint("a namespace joins a routed network once; join another network, or one with --mode bridge"))
             }
         }
-    }
-
-    /// On a segment an Ethernet address belongs to one: two with the same would take each other's packets.
-    fn unshared(&self, wish: &Attach) -> Result<(), Error> {
-        let Some(mac) = wish.mac else { return Ok(()) };
-        let Some(network) = self.plan.networks.get(&wish.id.network).filter(|n| n.mode == Mode::Bridge)
-        else {
-            return Ok(());
-        };
-        let mut others = self.plan.workloads.values().filter(|w| w.network == network.id);
-        let holder = match others.find(|w| w.mac == mac || w.host_mac == mac) {
-            Some(other) => other.id.to_string(),
-            None if network.device_mac == mac => format!("the bridge {}", network.device),
-            None => return Ok(()),
-        };
-        Err(Error::new(ErrorKind::Exists, format!("the Ethernet address {mac} belongs to {holder}"))
-            .hint("ask for another, or for none: weft chooses one that is free"))
     }
 
     fn free_name(&self, name: &IfName) -> Result<IfName, Error> {

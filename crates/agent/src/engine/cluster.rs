@@ -4,6 +4,7 @@
 //! planned, compared and made for that host alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use weft_kernel::Kernel;
 use weft_model::{Cluster, Network, NetworkName, Node, NodeName};
@@ -13,10 +14,23 @@ use weft_store::Write;
 use super::Engine;
 use crate::{chain, host};
 
+/// How long a look at this host itself is good for, where only others change.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// What a look at this host was for.
+pub(super) struct Followed {
+    at: Instant,
+    own: Option<Node>,
+    networks: BTreeMap<NetworkName, Network>,
+    /// Whether other hosts have IPv6 only.
+    others6: bool,
+}
+
 impl Engine {
     /// Takes over what all hosts share. Returns whether the kernel agrees with it now.
     pub(crate) fn cluster(&mut self, cluster: Cluster) -> bool {
-        if self.follow(&cluster) {
+        let first = std::mem::take(&mut self.unheard);
+        if !self.is_followed(&cluster) && self.follow(&cluster) {
             tracing::info!(
                 hosts = cluster.nodes.len(),
                 networks = cluster.networks.len(),
@@ -24,15 +38,17 @@ impl Engine {
             );
             self.replan();
             self.unwritten_cluster = Some(cluster);
+            // At once: whatever ends this agent, the next one gives addresses from these blocks without asking the store.
+            self.keep_cluster();
             return self.sync();
         }
         let changed = self.changed_peers(&cluster.nodes);
-        if changed.is_empty() {
-            return self.health.is_empty();
+        if !changed.is_empty() {
+            let well = self.change_peers(&cluster.nodes, &changed);
+            self.unwritten_cluster = Some(cluster);
+            return if first { self.sync() } else { well };
         }
-        let well = self.change_peers(&cluster.nodes, &changed);
-        self.unwritten_cluster = Some(cluster);
-        well
+        if first { self.sync() } else { self.health.is_empty() }
     }
 
     /// At start: the cluster as the last agent heard of it, so that nothing of it is taken away before
@@ -64,8 +80,31 @@ impl Engine {
         }
     }
 
+    /// Whether nothing but other hosts can have changed since a moment ago: of a thousand hosts some come or go all the
+    /// time, and to look at this one costs as much as its routes are many.
+    fn is_followed(&self, cluster: &Cluster) -> bool {
+        self.followed.as_ref().is_some_and(|followed| {
+            followed.at.elapsed() < MOMENT
+                && followed.own.as_ref() == cluster.nodes.get(&self.here.name)
+                && followed.networks == cluster.networks
+                && followed.others6 == self.others6(cluster)
+        })
+    }
+
+    /// Whether other hosts can be reached over IPv6 only.
+    fn others6(&self, cluster: &Cluster) -> bool {
+        let mut others = cluster.nodes.iter().filter(|(name, _)| **name != self.here.name);
+        others.any(|(_, n)| n.address(true).is_none() && n.address(false).is_some())
+    }
+
     /// Takes over networks and this host's own record; returns whether anything but other hosts changed.
     fn follow(&mut self, cluster: &Cluster) -> bool {
+        self.followed = Some(Followed {
+            at: Instant::now(),
+            own: cluster.nodes.get(&self.here.name).cloned(),
+            networks: cluster.networks.clone(),
+            others6: self.others6(cluster),
+        });
         let facts = match host::facts() {
             Ok(facts) => facts,
             Err(error) => {
@@ -99,10 +138,7 @@ impl Engine {
             self.world.nodes = cluster.nodes.clone();
             self.world.nodes.extend(own.map(|own| (self.here.name.clone(), own)));
         } else {
-            let after = cluster.nodes.iter().any(|(name, n)| {
-                *name != self.here.name && n.address(true).is_none() && n.address(false).is_some()
-            });
-            if after != others6 {
+            if self.others6(cluster) != others6 {
                 self.follow_others(cluster);
                 return true;
             }

@@ -33,6 +33,7 @@ impl Engine {
         if request.explain {
             return changes.iter().flat_map(Change::commands).collect();
         }
+        let published = !planned.ports.is_empty();
         fault::point(OPERATION);
         // The record first: killed from here on, the next agent finds a wire that nobody wants.
         let now = clock::now();
@@ -45,6 +46,10 @@ impl Engine {
         // Behind the wire, which is shut by now; at once, because its address may soon be another's.
         self.enforce(OPERATION);
         fault::point(OPERATION);
+        if published && self.loopback.is_some() && self.plan.workloads.values().all(|w| w.ports.is_empty()) {
+            // The programs of the loopback have nothing to lead any more.
+            self.reaper.send(Retired::Resync).ok();
+        }
         self.end_namespaces();
         Vec::new()
     }

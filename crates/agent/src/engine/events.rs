@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weft_kernel::State;
-use weft_kernel::netns::{index_of, name_of};
+use weft_kernel::netns::name_of;
 use weft_kernel::rtnl::link;
 use weft_kernel::rtnl::settings::Settings;
 use weft_kernel::state::{Link, Sysctl};
@@ -63,12 +63,7 @@ impl Engine {
             }
             Event::NeighbourSet(set, permanent) => {
                 let Some(name) = name(set.index) else { return false };
-                let wire = self.wire(&name).filter(|w| w.mode == Mode::Routed);
-                let wanted = wire
-                    .filter(|w| w.addresses.iter().any(|a| a.addr() == set.address))
-                    .map(|w| w.mac)
-                    .or_else(|| self.behind(&name, set.address));
-                match wanted {
+                match self.neighbour(&name, set.address) {
                     Some(mac) => !permanent || set.mac != Some(mac),
                     None => *permanent && (self.wire(&name).is_some() || self.device(&name).is_some()),
                 }
@@ -80,10 +75,7 @@ impl Engine {
                 !wanted && (device.is_some() || self.wire(&name).is_some())
             }
             Event::NeighbourGone(gone) => {
-                let at = |w: &WorkloadPlan| index_of(w.host_end.as_str()) == Some(gone.index);
-                let holds = |w: &&WorkloadPlan| w.addresses.iter().any(|a| a.addr() == gone.address);
-                self.plan.workloads.values().find(holds).is_some_and(at)
-                    || name(gone.index).is_some_and(|name| self.behind(&name, gone.address).is_some())
+                name(gone.index).is_some_and(|name| self.neighbour(&name, gone.address).is_some())
             }
             Event::Forwarding(entry, gone) => {
                 let Some(name) = name(entry.index) else { return false };
@@ -123,6 +115,17 @@ impl Engine {
     fn reach_to(&self, to: IpNet) -> Option<&Reach> {
         let mut all = self.plan.peers.values().flat_map(|p| &p.reaches);
         all.find(|r| r.blocks.contains(&to) && !matches!(r.path, Path::Router | Path::Nowhere { .. }))
+    }
+
+    /// The Ethernet address that the host is to know for an address behind a link, without asking.
+    fn neighbour(&self, link: &IfName, address: IpAddr) -> Option<Mac> {
+        let is_there = |w: &&WorkloadPlan| match w.mode {
+            Mode::Routed => w.host_end == *link,
+            Mode::Bridge => w.device == *link,
+        };
+        let holds = |w: &&WorkloadPlan| w.addresses.iter().any(|a| a.addr() == address);
+        let workload = self.plan.workloads.values().filter(is_there).find(holds);
+        workload.map(|w| w.mac).or_else(|| self.behind(link, address))
     }
 
     /// The Ethernet address of the host behind a tunnel's next hop.

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use weft_kernel::Change;
 use weft_model::api::{Error, ErrorKind, NetworkSpec, NetworkStatus};
-use weft_model::{Network, NetworkId, NetworkName};
+use weft_model::{Encapsulation, Network, NetworkId, NetworkName};
 use weft_plan::address::{choose_subnets, overlaps, validate_subnet};
 use weft_store::Write;
 
@@ -99,7 +99,15 @@ impl Engine {
         }
         let subnets = Vec::new();
         let (mode, mtu) = (weft_model::Mode::Routed, None);
-        let spec = NetworkSpec { name, subnets, mode, mtu, masquerade: true, explain: false };
+        let spec = NetworkSpec {
+            name,
+            subnets,
+            mode,
+            mtu,
+            masquerade: true,
+            encapsulation: Encapsulation::Auto,
+            explain: false,
+        };
         self.network_create(&spec).map(|_| ())
     }
 
@@ -140,7 +148,7 @@ impl Engine {
             mtu: spec.mtu,
             masquerade: spec.masquerade,
             vni: None,
-            encapsulation: weft_model::Encapsulation::Auto,
+            encapsulation: spec.encapsulation,
         };
         network.ipv4 = network.ipv4.map(|n| n.trunc());
         network.ipv6 = network.ipv6.map(|n| n.trunc());

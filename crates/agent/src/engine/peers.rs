@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weft_model::api::{Error, ErrorKind, Explanation, PeerStatus, ReachStatus};
+use weft_model::api::{Error, ErrorKind, Explanation, PeerFault, PeerStatus, ReachStatus};
 use weft_plan::{Path, PeerPlan};
 
 use super::Engine;
@@ -27,6 +27,11 @@ impl Engine {
                     reaches.is_empty().then(|| "it holds no addresses of networks that are here".to_owned())
                 };
                 PeerStatus {
+                    fault: nowhere
+                        .is_some()
+                        .then_some(PeerFault::Nowhere)
+                        .or_else(|| heard.and_then(|h| h.fault)),
+                    clock: heard.and_then(|h| h.clock),
                     node: name.clone(),
                     zone: node.zone.clone(),
                     addresses: node.addresses.iter().map(ipnet::IpNet::addr).collect(),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use weft_dataplane::Wanted;
 use weft_kernel::listeners::{self, Listener};
 use weft_kernel::netns::Netns;
-use weft_kernel::{Change, Kernel as _};
+use weft_kernel::{Change, Kernel as _, State};
 use weft_model::api::{Attach, Error, ErrorKind};
 use weft_model::{Network, PortMapping, Protocol, Workload};
 
@@ -144,6 +144,15 @@ impl Engine {
         if !ready {
             loopback.ports.clear();
         }
+    }
+
+    /// Whether another hand has taken away what leads ports of the loopback elsewhere. The kernel tells nobody of that.
+    pub(crate) fn lost_loopback(&self) -> bool {
+        let Some(place) = &self.loopback else { return false };
+        let mut wanted = State::default();
+        let publishing = self.plan.workloads.values().filter(|w| !w.ports.is_empty());
+        publishing.for_each(|w| weft_dataplane::loopback::render(w, &mut wanted));
+        wanted.loopback.is_some_and(|wanted| !place.leads(&wanted.ports) && place.check().is_ok())
     }
 
     /// What people should know of ports that answer less than they could.

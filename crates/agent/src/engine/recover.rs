@@ -85,6 +85,8 @@ impl Engine {
             strange: Vec::new(),
             cluster_record: config.state_dir.join("cluster.json"),
             unwritten_cluster: None,
+            followed: None,
+            unheard: crate::settings::is_member(config) || config.cluster_file.is_some(),
             store_state: None,
             store_problems: Vec::new(),
             own_problem: None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
-use weft_model::api::{NetworkSpec, StoreState};
+use weft_model::api::{Error, ErrorKind, NetworkSpec, StoreState};
 use weft_model::{AttachmentId, Cluster, Mode, Network, NetworkName, Node, NodeName, Remote, RemoteName};
 use weft_plan::address::block;
 use weft_store::Write;
@@ -181,7 +181,15 @@ impl Engine {
         if networks.is_empty() && self.default_wanted {
             let name = "default".parse().expect("default is a valid name");
             let (subnets, mode, mtu) = (Vec::new(), Mode::Routed, None);
-            let spec = NetworkSpec { name, subnets, mode, mtu, masquerade: true, explain: false };
+            let spec = NetworkSpec {
+                name,
+                subnets,
+                mode,
+                mtu,
+                masquerade: true,
+                encapsulation: weft_model::Encapsulation::Auto,
+                explain: false,
+            };
             match self.declare(&spec) {
                 Ok(network) => networks.push(network),
                 Err(error) => tracing::warn!(error = chain(&error), "failed to choose the cluster's network"),
@@ -196,6 +204,35 @@ impl Engine {
         networks
     }
 
+    /// Holds nothing of the cluster any more, also not after a crash: other hosts, its networks, its addresses.
+    ///
+    /// # Errors
+    /// If workloads here use them.
+    pub(crate) fn stand_alone(&mut self) -> Result<(), Error> {
+        let shared = |id: &&AttachmentId| self.is_shared(&id.network);
+        let users: Vec<String> =
+            self.world.workloads.keys().filter(shared).map(ToString::to_string).collect();
+        if let Some(first) = users.first() {
+            let more = if users.len() > 1 { format!(" and {} more", users.len() - 1) } else { String::new() };
+            return Err(Error::new(
+                ErrorKind::Exists,
+                format!("networks of the cluster are used by {first}{more}"),
+            )
+            .hint("end those containers or detach them first; `weft status` shows them"));
+        }
+        self.cluster(Cluster::default());
+        self.replace_remote(BTreeMap::new());
+        self.keep_cluster();
+        if self.unwritten_cluster.is_some() {
+            return Err(Error::new(
+                ErrorKind::TryAgain,
+                "that this host stands alone could not be written down",
+            )
+            .hint("`weft status` says what is wrong with the disk"));
+        }
+        if self.default_wanted { self.default_network() } else { Ok(()) }
+    }
+
     /// Whether a network is the cluster's.
     pub(crate) fn is_shared(&self, name: &NetworkName) -> bool {
         self.world.networks.get(name).is_some_and(|n| n.vni.is_some())
@@ -207,8 +244,8 @@ impl Engine {
     }
 
     /// What is known of the store, for `weft status`.
-    pub(crate) fn set_store(&mut self, state: StoreState, problems: Vec<String>) {
-        self.store_state = Some(state);
+    pub(crate) fn set_store(&mut self, state: Option<StoreState>, problems: Vec<String>) {
+        self.store_state = state;
         self.store_problems = problems;
     }
 }

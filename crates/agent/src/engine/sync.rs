@@ -29,7 +29,7 @@ impl Engine {
         self.remember_settings(&wanted);
         for _ in 0..ROUNDS {
             let found = match self.read(&wanted) {
-                Ok(found) => found,
+                Ok(found) => self.spared(&wanted, found),
                 Err(error) => {
                     self.health = vec![chain(&SyncError::Read(error))];
                     break;
@@ -80,7 +80,16 @@ impl Engine {
     pub(super) fn outstanding(&mut self) -> Result<Vec<Change>, Error> {
         let wanted = self.wanted();
         let found = self.read(&wanted).map_err(|e| Error::new(ErrorKind::Kernel, chain(&e)))?;
+        let found = self.spared(&wanted, found);
         Ok(weft_dataplane::steps(&wanted, &found))
+    }
+
+    /// Without what leads to other hosts, as long as nobody has said which there are.
+    fn spared(&self, wanted: &weft_dataplane::Wanted, mut found: State) -> State {
+        if self.unheard {
+            weft_dataplane::spare(&wanted.state, &mut found);
+        }
+        found
     }
 
     /// What a sync would change now, as commands.

@@ -2,35 +2,27 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
 use weft_model::{PortMapping, Protocol};
 
 use crate::field::{Field, FieldError, Object};
 
-/// Reads the list. Kubernetes lists every port that a container declares; those without a port of the host
-/// ask for nothing.
+/// Reads the list. A port of the host of 0 is refused, as by the plugin `portmap`: Kubernetes knows ports of containers
+/// without one of the host, but runtimes leave those out (containerd's `toCNIPortMappings`).
 pub(super) fn parse(field: &Field<'_>) -> Result<Vec<PortMapping>, FieldError> {
-    let mappings = field.list()?.into_iter().map(|entry| one(&entry));
-    mappings.filter_map(Result::transpose).collect()
+    field.list()?.into_iter().map(|entry| one(&entry)).collect()
 }
 
-fn one(entry: &Field<'_>) -> Result<Option<PortMapping>, FieldError> {
+fn one(entry: &Field<'_>) -> Result<PortMapping, FieldError> {
     let object = entry.object()?;
-    let Some(host) = object.get_any_case("hostPort").filter(|f| !is_zero(f.value)) else { return Ok(None) };
-    let first = port(&host)?;
-    let container = object.get_any_case("containerPort");
-    let container =
-        port(&container.ok_or_else(|| FieldError::Missing { key: object.path("containerPort") })?)?;
+    let required =
+        |name: &str| object.get_any_case(name).ok_or_else(|| FieldError::Missing { key: object.path(name) });
+    let (first, container) = (port(&required("hostPort")?)?, port(&required("containerPort")?)?);
     // podman's word for a range: how many ports, 0 and 1 both meaning one.
     let count = object.get_any_case("range").map(|f| f.number()).transpose()?.unwrap_or(1).max(1);
     let last = u32::from(first).checked_add(count - 1).and_then(|last| u16::try_from(last).ok());
     let last = last.ok_or_else(|| entry.not("a range of ports: it would go beyond 65535"))?;
     let mapping = PortMapping::new(protocol(&object)?, host_ip(&object)?, (first, last), container);
-    mapping.map(Some).map_err(|why| entry.not(format!("a mapping of ports: {why}")))
-}
-
-fn is_zero(value: &Value) -> bool {
-    value.as_u64() == Some(0)
+    mapping.map_err(|why| entry.not(format!("a mapping of ports: {why}")))
 }
 
 fn port(field: &Field<'_>) -> Result<u16, FieldError> {

@@ -58,7 +58,6 @@ fn the_agent_is_asked_for_what_the_runtime_wants() {
             "ips": ["10.88.0.7/16", "fd00:88::7"], "mac": "02:42:0a:58:00:07",
             "ipRanges": [[{"Subnet": "10.88.0.0/16", "RangeStart": "10.88.1.0", "RangeEnd": "10.88.1.9", "Gateway": ""}]],
             "portMappings": [
-                {"HostPort": 0, "ContainerPort": 80, "Protocol": "tcp"},
                 {"HostPort": 8080, "ContainerPort": 80, "Protocol": "", "HostIP": ""},
                 {"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "hostIP": "192.0.2.1"},
                 {"hostPort": 9000, "containerPort": 90, "protocol": "sctp", "hostIP": "::", "range": 3}
@@ -308,6 +307,12 @@ fn ports_that_are_none_are_refused_by_name() {
     let scene = Scene::new();
     let agent = scene.agent();
     for (mapping, why) in [
+        (json!({"hostPort": 0, "containerPort": 80}), "hostPort': '0' is not a port"),
+        (json!({"HostPort": 0, "ContainerPort": 80, "Protocol": "tcp"}), "'0' is not a port"),
+        (json!({"containerPort": 80}), "hostPort' is missing"),
+        (json!({"hostPort": 90, "containerPort": 80, "range": -10}), "range': '-10' is not a whole number"),
+        (json!({"hostPort": "90-80", "containerPort": 80}), "hostPort': '90-80' is not a port"),
+        (json!({"hostPort": 1_000_000_000_000_000_000_u64, "containerPort": 80}), "is not a port"),
         (json!({"hostPort": 65536, "containerPort": 80}), "hostPort': '65536' is not a port"),
         (json!({"hostPort": -1, "containerPort": 80}), "hostPort': '-1' is not a port"),
         (json!({"hostPort": "80", "containerPort": 80}), "hostPort': '80' is not a port"),

@@ -56,7 +56,7 @@ fn full(scene: &Scene) -> Value {
         "ipam": {}, "dns": {"nameservers": ["10.0.0.1"]}, "loadOnlyInlinedPlugins": false,
         "args": {"cni": {"ips": ["10.88.0.7"], "mac": ""}},
         "runtimeConfig": {
-            "ips": ["10.88.0.7"], "mac": "02:42:0a:58:00:07", "dns": {"servers": []}, "portMappings": [{"hostPort": 0}],
+            "ips": ["10.88.0.7"], "mac": "02:42:0a:58:00:07", "dns": {"servers": []}, "portMappings": [{"hostPort": 8080, "containerPort": 80}],
             "ipRanges": [[{"subnet": "10.88.0.0/16", "rangeStart": "10.88.0.2"}]], "bandwidth": {"ingressRate": 1_000_000, "egressBurst": 0}
         },
         "prevResult": {

@@ -125,7 +125,7 @@ fn raw(plan: &Plan) -> Vec<Rule> {
         Rule::new([from_a_wire(), Expr::jump("from_wire")]),
     ];
     if overlay::is_needed(plan) {
-        rules.extend(overlay::raw(plan));
+        rules.extend(overlay::raw());
     }
     rules
 }

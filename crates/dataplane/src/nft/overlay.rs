@@ -2,21 +2,22 @@
 //!
 //! ```text
 //!   wire ── 10.9.1.5 ──▶ tunnel's end ══ outer: host A → host B, UDP 4789 ══▶ uplink of B
-//!                                                                              │ raw: is it A, and is the
-//!   wire ◀── forward: same network ◀── raw: of the tunnel's network ◀── inside ┘ inner source A's?
+//!                                                                              │ raw: is it A, and is the inner
+//!   wire ◀───────────────── forward: same network ◀──────────────────── inside ┘ source A's in that network?
 //! ```
 //!
 //! A packet in VXLAN is judged before it is taken out: afterwards nobody knows who sent it. Packets that come as
 //! they are must be of hosts that are reached like that, else any stranger could make them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weft_kernel::nft::{
-    Base, Chain, Declaration, Expr, Field, Hook, Item, Key, Kind, Mark, Operand, PayloadBase, Raw, Reject,
-    Right, Rule, SetRef, Table, Tables, Type, Value, Verdict,
+    Base, Chain, Declaration, Expr, Field, Hook, Item, Key, Kind, Mark, Operand, Reject, Rule, SetRef, Table,
+    Tables, Type, Value,
 };
 use weft_kernel::nft::{Compare, Family};
 use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, MARKS, TUNNEL, tunnel_group};
+use weft_model::Vni;
 use weft_plan::{NetworkPlan, Path, PeerPlan, Plan};
 
 use super::inet::{ESTABLISHED_OR_RELATED, joined_group, not_ours, refuse};
@@ -30,22 +31,45 @@ const LAST: i32 = 1000;
 const IPV4: u32 = 0x0800;
 const IPV6: u32 = 0x86dd;
 
-/// (Outer source, inner source): which host may send what; by families of outer and inner address.
-const SENDERS: [(&str, bool, bool); 4] = [
-    ("senders44", true, true),
-    ("senders46", true, false),
-    ("senders64", false, true),
-    ("senders66", false, false),
+/// The length of the blocks that hosts hold by default, per family. Most packets are judged by one look-up of a whole
+/// prefix; ranges, which cost several times as much, hold only blocks of other lengths.
+const USUAL: [(u8, Value); 2] = [
+    (24, Value::Ipv4(Ipv4Addr::new(255, 255, 255, 0))),
+    (64, Value::Ipv6(Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0, 0, 0, 0))),
 ];
+/// What of a number's field is the number (RFC 7348, section 5).
+const NUMBER: Value = Value::Ipv4(Ipv4Addr::new(255, 255, 255, 0));
+
+/// (Outer source, network's number, inner source): which host may send what; by families of outer and inner address.
+/// The second name is that of the ranges.
+const SENDERS: [(&str, &str, bool, bool); 4] = [
+    ("senders44", "senders44_wide", true, true),
+    ("senders46", "senders46_wide", true, false),
+    ("senders64", "senders64_wide", false, true),
+    ("senders66", "senders66_wide", false, false),
+];
+/// Numbers of networks of ours.
+const NUMBERS: &str = "numbers";
 /// Addresses of and behind hosts that are reached without a tunnel.
-const DIRECT4: &str = "direct4";
-const DIRECT6: &str = "direct6";
+const DIRECT: [&str; 2] = ["direct4", "direct6"];
+/// Those blocks of theirs that have the usual length.
+const NEAR: [&str; 2] = ["near4", "near6"];
 /// (Subnet, group): to which links a network's addresses belong.
-const HOME4: &str = "home4";
-const HOME6: &str = "home6";
+const HOME: [&str; 2] = ["home4", "home6"];
 /// Subnets of networks that other hosts have parts of.
-const CLUSTER4: &str = "cluster4";
-const CLUSTER6: &str = "cluster6";
+const CLUSTER: [&str; 2] = ["cluster4", "cluster6"];
+const SOURCE: [Field; 2] = [Field::IpSaddr, Field::Ip6Saddr];
+const DESTINATION: [Field; 2] = [Field::IpDaddr, Field::Ip6Daddr];
+
+/// The place of a family in pairs.
+fn of(v4: bool) -> usize {
+    usize::from(!v4)
+}
+
+/// The usual prefix of an address.
+fn prefix(field: Field, v4: bool) -> Operand {
+    Operand { field, mask: Some(USUAL[of(v4)].1) }
+}
 
 fn ip(v4: bool) -> Type {
     if v4 { Type::Ipv4 } else { Type::Ipv6 }
@@ -53,11 +77,17 @@ fn ip(v4: bool) -> Type {
 
 /// The sets that other hosts have elements in.
 pub(super) fn declarations() -> impl Iterator<Item = (&'static str, Declaration)> {
-    let senders = SENDERS
-        .iter()
-        .map(|(set, outer, inner)| (*set, Declaration::set(&[ip(*outer), ip(*inner)]).intervals()));
-    let direct = [(DIRECT4, true), (DIRECT6, false)];
-    senders.chain(direct.map(|(set, v4)| (set, Declaration::set(&[ip(v4)]).intervals())))
+    let senders = SENDERS.iter().flat_map(|(set, wide, outer, inner)| {
+        let key = [ip(*outer), Type::Ipv4, ip(*inner)];
+        [(*set, Declaration::set(&key)), (*wide, Declaration::set(&key).intervals())]
+    });
+    let direct = [true, false].into_iter().flat_map(|v4| {
+        [
+            (DIRECT[of(v4)], Declaration::set(&[ip(v4)]).intervals()),
+            (NEAR[of(v4)], Declaration::set(&[ip(v4)])),
+        ]
+    });
+    senders.chain(direct)
 }
 
 /// Whether a plan has networks that other hosts have parts of.
@@ -72,7 +102,10 @@ fn shared(plan: &Plan) -> impl Iterator<Item = &NetworkPlan> {
 /// Adds the sets, with what belongs to networks, and the chains of their own.
 pub(super) fn fill(plan: &Plan, table: &mut Table) {
     table.sets.extend(declarations().map(|(set, declared)| (set.to_owned(), declared.empty())));
-    for (v4, home, cluster) in [(true, HOME4, CLUSTER4), (false, HOME6, CLUSTER6)] {
+    let mut numbers = Declaration::set(&[Type::Ipv4]).empty();
+    numbers.elements.extend(shared(plan).filter_map(|n| Some((Key::from([number(n.declared.vni?)]), None))));
+    table.sets.insert(NUMBERS.to_owned(), numbers);
+    for v4 in [true, false] {
         let mut homes = Declaration::set(&[ip(v4), Type::IfGroup]).intervals().empty();
         let mut subnets = Declaration::set(&[ip(v4)]).intervals().empty();
         for network in shared(plan) {
@@ -84,35 +117,37 @@ pub(super) fn fill(plan: &Plan, table: &mut Table) {
                 }
             }
         }
-        table.sets.insert(home.to_owned(), homes);
-        table.sets.insert(cluster.to_owned(), subnets);
+        table.sets.insert(HOME[of(v4)].to_owned(), homes);
+        table.sets.insert(CLUSTER[of(v4)].to_owned(), subnets);
     }
     let mut chain = |name: &str, base: Option<Base>, rules: Vec<Rule>| {
         let before = table.chains.insert(name.to_owned(), Chain { base, rules });
         debug_assert!(before.is_none(), "two features want a chain {name}");
     };
     chain("from_host", None, from_host());
-    chain("from_tunnel", None, from_tunnel());
     let no_mark = [is_tunnel(Field::OifGroup), Expr::set_mark(Mark::Packet, MARKS, 0)];
     let last = Some(Base::new(Kind::Filter, Hook::Postrouting, LAST));
     chain("into_tunnel", last, vec![Rule::new(no_mark)]);
-    let untracked = shared(plan).map(|n| {
-        let ours = ours_in_vxlan(n);
-        Rule::new(ours.into_iter().chain([Expr::NoTrack]))
-    });
+    let untracked = ours_in_vxlan().into_iter().chain([Expr::NoTrack]);
     let before_tracking = Some(Base::new(Kind::Filter, Hook::Output, super::inet::RAW));
-    chain("raw_output", before_tracking, untracked.collect());
+    chain("raw_output", before_tracking, vec![Rule::new(untracked)]);
 }
 
-/// VXLAN with this network's number; packets of other people's overlays are not judged here.
-fn ours_in_vxlan(network: &NetworkPlan) -> Vec<Expr> {
-    let vni = network.declared.vni.map_or(0, weft_model::Vni::get).to_be_bytes();
-    let vni = Raw::new(&vni[1..]).expect("three bytes are a raw value");
-    let field = Field::Payload { base: PayloadBase::Transport, offset: 12, length: 3 };
+/// A network's number as it stands in a packet.
+fn number(vni: Vni) -> Value {
+    Value::Ipv4(Ipv4Addr::from(vni.get() << 8))
+}
+
+fn number_field() -> Operand {
+    Operand { field: Field::OverlayNumber, mask: Some(NUMBER) }
+}
+
+/// VXLAN with a number of ours; packets of other people's overlays are not judged here.
+fn ours_in_vxlan() -> Vec<Expr> {
     vec![
         Expr::number(Field::L4Proto, UDP),
         Expr::number(Field::ThDport, PORT),
-        Expr::Match { left: field.into(), compare: Compare::Eq, right: Right::Value(Value::Raw(vni)) },
+        Expr::Lookup { key: vec![number_field()], set: SetRef::hash(NUMBERS), negate: false },
     ]
 }
 
@@ -120,21 +155,19 @@ fn is_tunnel(field: Field) -> Expr {
     Expr::bits(field, GROUP_MASK | DEVICE | TUNNEL, GROUP | DEVICE | TUNNEL)
 }
 
-/// The rules at the beginning of `raw`.
-pub(super) fn raw(plan: &Plan) -> Vec<Rule> {
-    let jump = |n| Rule::new(ours_in_vxlan(n).into_iter().chain([Expr::jump("from_host")]));
-    let mut rules: Vec<Rule> = shared(plan).map(jump).collect();
-    rules.push(Rule::new([is_tunnel(Field::IifGroup), Expr::jump("from_tunnel")]));
+/// The rules at the end of `raw`.
+pub(super) fn raw() -> Vec<Rule> {
+    let mut rules = vec![Rule::new(ours_in_vxlan().into_iter().chain([Expr::jump("from_host")]))];
     let lo = weft_kernel::nft::IfName::new("lo").expect("lo is a valid name");
-    for (field, cluster, direct) in
-        [(Field::IpSaddr, CLUSTER4, DIRECT4), (Field::Ip6Saddr, CLUSTER6, DIRECT6)]
-    {
+    for v4 in [true, false] {
+        let source = SOURCE[of(v4)];
+        rules.push(Rule::new([not_ours(Field::IifGroup), is_near(source, v4), Expr::accept()]));
         rules.push(refuse(
             [
                 not_ours(Field::IifGroup),
                 Expr::compare(Field::IifName, Compare::Ne, lo),
-                Expr::lookup(&[field], SetRef::interval(cluster)),
-                lacks(field, direct),
+                Expr::lookup(&[source], SetRef::interval(CLUSTER[of(v4)])),
+                lacks(source, DIRECT[of(v4)]),
             ],
             Expr::drop(),
             "address of the cluster from outside of it",
@@ -143,68 +176,55 @@ pub(super) fn raw(plan: &Plan) -> Vec<Rule> {
     rules
 }
 
+/// An address in a block of the usual length of a host that is reached without a tunnel.
+fn is_near(field: Field, v4: bool) -> Expr {
+    Expr::Lookup { key: vec![prefix(field, v4)], set: SetRef::hash(NEAR[of(v4)]), negate: false }
+}
+
 fn lacks(field: Field, set: &str) -> Expr {
     Expr::Lookup { key: vec![Operand::from(field)], set: SetRef::interval(set), negate: true }
 }
 
-/// A packet in VXLAN with a number of ours: from a host that is known, with a source that lives there.
+/// A packet in VXLAN with a number of ours: from a host that is known, in the tunnel of a network, with a source that
+/// lives in that host's part of it. What comes out of a tunnel needs no second look.
 fn from_host() -> Vec<Rule> {
-    let mut rules: Vec<Rule> = SENDERS
-        .iter()
-        .map(|(set, outer4, inner4)| {
-            let outer = if *outer4 { Field::IpSaddr } else { Field::Ip6Saddr };
-            let (kind, inner) =
-                if *inner4 { (IPV4, Field::InnerIpSaddr) } else { (IPV6, Field::InnerIp6Saddr) };
-            Rule::new([
-                Expr::number(Field::InnerEtherType, kind),
-                Expr::lookup(&[outer, inner], SetRef::interval(set)),
-                Expr::NoTrack,
-                Expr::accept(),
-            ])
-        })
-        .collect();
-    rules.push(refuse(
-        [],
-        Expr::drop(),
-        "encapsulated packet of a stranger, or with a source of another host",
-    ));
-    rules
-}
-
-/// A packet that was taken out of a tunnel: its source must be of the tunnel's own network.
-fn from_tunnel() -> Vec<Rule> {
-    let passes = |field: Field, home: &str| {
-        let key = [field, Field::IifGroup];
-        Rule::new([Expr::lookup(&key, SetRef::interval(home)), Expr::Verdict(Verdict::Return)])
+    let passes = |outer4: bool, inner4: bool, inner: Operand, set: SetRef| {
+        let kind = if inner4 { IPV4 } else { IPV6 };
+        let key = vec![Operand::from(SOURCE[of(outer4)]), number_field(), inner];
+        Rule::new([
+            Expr::number(Field::InnerEtherType, kind),
+            Expr::Lookup { key, set, negate: false },
+            Expr::NoTrack,
+            Expr::accept(),
+        ])
     };
-    vec![
-        passes(Field::IpSaddr, HOME4),
-        passes(Field::Ip6Saddr, HOME6),
-        refuse([], Expr::drop(), "packet of another network in a tunnel"),
-    ]
+    let inner = [Field::InnerIpSaddr, Field::InnerIp6Saddr];
+    let usual = SENDERS.iter().map(|(set, _, outer4, inner4)| {
+        passes(*outer4, *inner4, prefix(inner[of(*inner4)], *inner4), SetRef::hash(set))
+    });
+    let wide = SENDERS.iter().map(|(_, wide, outer4, inner4)| {
+        passes(*outer4, *inner4, Operand::from(inner[of(*inner4)]), SetRef::interval(wide))
+    });
+    let reason =
+        "encapsulated packet of a stranger, or with a source that is not that host's in that network";
+    usual.chain(wide).chain([refuse([], Expr::drop(), reason)]).collect()
 }
 
 /// From a workload to an address of the cluster that no tunnel leads to.
 pub(super) fn from_workload() -> Vec<Rule> {
     let mut rules =
         vec![refuse([is_tunnel(Field::IifGroup)], Expr::drop(), "packet of another host for the outside")];
-    for (field, cluster, direct, home) in
-        [(Field::IpDaddr, CLUSTER4, DIRECT4, HOME4), (Field::Ip6Daddr, CLUSTER6, DIRECT6, HOME6)]
-    {
-        let key = [field, Field::IifGroup];
-        // A connection that stands was of one network when it began: the dearer look-up is for first packets.
-        rules.push(Rule::new([
-            Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED),
-            Expr::lookup(&[field], SetRef::interval(direct)),
-            Expr::accept(),
-        ]));
-        rules.push(Rule::new([
-            Expr::lookup(&[field], SetRef::interval(direct)),
-            Expr::lookup(&key, SetRef::interval(home)),
-            Expr::accept(),
-        ]));
+    for v4 in [true, false] {
+        let field = DESTINATION[of(v4)];
+        let known = || Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED);
+        let direct = || Expr::lookup(&[field], SetRef::interval(DIRECT[of(v4)]));
+        let home = Expr::lookup(&[field, Field::IifGroup], SetRef::interval(HOME[of(v4)]));
+        // A connection that stands was of one network when it began: the dearer look-ups are for first packets.
+        rules.push(Rule::new([known(), is_near(field, v4), Expr::accept()]));
+        rules.push(Rule::new([known(), direct(), Expr::accept()]));
+        rules.push(Rule::new([direct(), home, Expr::accept()]));
         rules.push(refuse(
-            [Expr::lookup(&[field], SetRef::interval(cluster))],
+            [Expr::lookup(&[field], SetRef::interval(CLUSTER[of(v4)]))],
             Expr::Reject(Reject::ADMIN_PROHIBITED),
             "no host of the network has that address",
         ));
@@ -220,13 +240,13 @@ pub(super) fn to_workload() -> Vec<Rule> {
         Rule::new([Expr::lookup(&key, SetRef::interval(home)), Expr::accept()])
     };
     let known = Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::accept()]);
-    vec![known, passes(Field::IpSaddr, HOME4), passes(Field::Ip6Saddr, HOME6)]
+    vec![known, passes(Field::IpSaddr, HOME[0]), passes(Field::Ip6Saddr, HOME[1])]
 }
 
 /// What keeps a packet from being masqueraded: its destination is reached without a tunnel, and knows the
 /// way back.
 pub(super) fn stays_inside(v4: bool) -> Expr {
-    if v4 { lacks(Field::IpDaddr, DIRECT4) } else { lacks(Field::Ip6Daddr, DIRECT6) }
+    lacks(DESTINATION[of(v4)], DIRECT[of(v4)])
 }
 
 /// Adds what belongs to another host, where the sets are declared.
@@ -240,22 +260,32 @@ pub fn peer(peer: &PeerPlan, tables: &mut Tables) {
     for reach in &peer.reaches {
         let v4 = |a: &IpAddr| a.is_ipv4();
         for block in &reach.blocks {
+            let inner4 = block.addr().is_ipv4();
+            let usual = block.prefix_len() == USUAL[of(inner4)].0;
             match &reach.path {
-                Path::Vxlan { remote, .. } => {
-                    let families = (v4(remote), block.addr().is_ipv4());
-                    let set = SENDERS.iter().find(|(_, outer, inner)| (*outer, *inner) == families);
-                    if let Some((set, ..)) = set {
-                        add(set, vec![Item::One(Value::ip(*remote)), Item::net(*block)]);
-                    }
+                Path::Vxlan { remote, vni, .. } => {
+                    let families = (v4(remote), inner4);
+                    let sets = SENDERS.iter().find(|(_, _, outer, inner)| (*outer, *inner) == families);
+                    let Some((set, wide, ..)) = sets else { continue };
+                    let head = [Item::One(Value::ip(*remote)), Item::One(number(*vni))];
+                    let (set, inner) = if usual {
+                        (set, Item::One(Value::ip(block.network())))
+                    } else {
+                        (wide, Item::net(*block))
+                    };
+                    add(set, head.into_iter().chain([inner]).collect());
                 }
                 Path::Direct { .. } | Path::Router => {
-                    add(if block.addr().is_ipv4() { DIRECT4 } else { DIRECT6 }, vec![Item::net(*block)]);
+                    add(DIRECT[of(inner4)], vec![Item::net(*block)]);
+                    if usual {
+                        add(NEAR[of(inner4)], vec![Item::One(Value::ip(block.network()))]);
+                    }
                 }
                 Path::Nowhere { .. } => {}
             }
         }
         if let Path::Direct { via, .. } = &reach.path {
-            add(if v4(via) { DIRECT4 } else { DIRECT6 }, vec![Item::One(Value::ip(*via))]);
+            add(DIRECT[of(v4(via))], vec![Item::One(Value::ip(*via))]);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use weft_dataplane::{render, render_peers, steps, sync};
+use weft_dataplane::{render, render_peers, spare, steps, sync, sync_from};
 use weft_kernel::{FakeKernel, Kernel};
 use weft_model::{
     Encapsulation, Here, IfName, Mac, Mode, Network, NetworkId, NetworkName, Node, NodeName, Vni, World,
@@ -108,6 +108,37 @@ fn synced(plan: &Plan) -> FakeKernel {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("WEFT_FULL").is_some() { 20_000 } else { 64 }))]
+
+    /// An agent that nobody has told anything takes nothing of other hosts' away, however little it remembers of them.
+    #[test]
+    fn unheard_nothing_is_taken_away(before in nodes(), how in encapsulation()) {
+        let here = here(0);
+        let all = plan(&world(&before, how), &here);
+        let mut kernel = synced(&all);
+        let alone = BTreeMap::from([(name(0), before[&name(0)].clone())]);
+        let wanted = render(&plan(&world(&alone, how), &here));
+        let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();
+        for _ in 0..3 {
+            let mut found = kernel.read(&keys).unwrap();
+            spare(&wanted.state, &mut found);
+            let report = sync_from(&mut kernel, &wanted, &found);
+            prop_assert!(report.refused.is_empty(), "{:?}", report.refused);
+        }
+        let (left, full) = (kernel.read(&keys).unwrap(), render(&all).state);
+        for to in full.routes.keys() {
+            prop_assert!(left.routes.contains_key(to), "the route to {to} is gone");
+        }
+        for at in full.forwarding.keys() {
+            prop_assert!(left.forwarding.contains_key(at), "the entry {at:?} is gone");
+        }
+        for at in full.neighbours.keys() {
+            prop_assert!(left.neighbours.contains_key(at), "the neighbour {at:?} is gone");
+        }
+        // And once somebody has spoken, all of it is as it should be.
+        let report = sync(&mut kernel, &wanted).unwrap();
+        prop_assert!(report.refused.is_empty(), "{:?}", report.refused);
+        prop_assert!(kernel.read(&keys).unwrap().forwarding.is_empty());
+    }
 
     #[test]
     fn piece_by_piece_ends_where_everything_ends(before in nodes(), after in nodes(), how in encapsulation()) {

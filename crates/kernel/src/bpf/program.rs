@@ -6,7 +6,9 @@ use std::path::Path;
 use super::syscall::{Attributes, Error, Object, bpf, descriptor, pinned, raw};
 
 const PROG_LOAD: i32 = 5;
+const GET_INFO: i32 = 15; // BPF_OBJ_GET_INFO_BY_FD
 const LINK_CREATE: i32 = 28;
+const CGROUP_LINK: u32 = 3; // BPF_LINK_TYPE_CGROUP
 const CGROUP_SOCK_ADDR: u32 = 18; // BPF_PROG_TYPE_CGROUP_SOCK_ADDR
 
 /// Where in a cgroup a program is called (linux/bpf.h `bpf_attach_type`): for each, IPv4 and IPv6.
@@ -103,10 +105,21 @@ fn last_words(log: &[u8]) -> String {
     said[said.len().saturating_sub(2)..].join("; ")
 }
 
-/// Whether a link that bears this name is there.
+/// The number of the cgroup for whose processes the program of a link is called; `None` if no link bears this name, or
+/// another hand has cut it off: then the name is left, and the program is never called.
 ///
 /// # Errors
 /// [`Error::Pin`].
-pub fn is_attached(path: &Path) -> Result<bool, Error> {
-    Ok(pinned(path)?.is_some())
+pub fn attached_to(path: &Path) -> Result<Option<u64>, Error> {
+    let Some(link) = pinned(path)? else { return Ok(None) };
+    // `struct bpf_link_info`: type, number, program's number, a gap, then for a cgroup its number.
+    let mut info = [0_u64; 4];
+    let size = u32::try_from(size_of_val(&info)).unwrap_or(0);
+    let attributes = Attributes::new().word(0, raw(&link)).word(4, size).pointer(8, info.as_mut_ptr());
+    // SAFETY: the kernel writes at most `size` bytes into `info`, which lives through the call.
+    let asked = unsafe { bpf(GET_INFO, &attributes) };
+    asked.map_err(|source| Error::Pin { what: "ask about the BPF link", path: path.to_owned(), source })?;
+    let kind = info[0].to_ne_bytes();
+    let is_cgroup = kind[..4] == CGROUP_LINK.to_ne_bytes();
+    Ok(Some(info[2]).filter(|number| is_cgroup && *number != 0))
 }

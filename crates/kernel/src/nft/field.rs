@@ -94,8 +94,11 @@ pub enum Field {
     FibSaddrType,
     /// `fib daddr type`: what the routing table says of the destination.
     FibDaddrType,
-    /// `@th,224,16`: the EtherType of a frame in VXLAN. `nft` before 1.0.7 has no words for this and the next two.
+    /// `@th,224,16`: the EtherType of a frame in VXLAN. `nft` before 1.0.7 has no words for this and the next three.
     InnerEtherType,
+    /// `@th,96,32`: a VXLAN network's number in the upper three bytes. Typed as an address, because `nft` has no type
+    /// for bytes without a name that could be part of a key: number 101 reads `0.0.101.0`.
+    OverlayNumber,
     /// `@th,336,32`: the IPv4 source of a packet in VXLAN.
     InnerIpSaddr,
     /// `@th,304,128`: the IPv6 source of a packet in VXLAN.
@@ -153,7 +156,7 @@ pub(super) const ICMPV6: u8 = 58;
 const FIB_TYPE: u32 = 3; // NFT_FIB_RESULT_ADDRTYPE
 
 /// Name, type, way to load. Those that carry numbers are not here.
-const NAMED: [(Field, &str, Type, Load); 42] = {
+const NAMED: [(Field, &str, Type, Load); 43] = {
     use Base::{Link, Network, Transport};
     use Load::{Ct, Fib, Meta, Payload};
     [
@@ -194,6 +197,7 @@ const NAMED: [(Field, &str, Type, Load); 42] = {
         (Field::IcmpType, "icmp type", Type::IcmpType, Payload(Transport, 0, 1)),
         (Field::Icmpv6Type, "icmpv6 type", Type::Icmpv6Type, Payload(Transport, 0, 1)),
         (Field::InnerEtherType, "@th,224,16", Type::EtherType, Payload(Transport, 28, 2)),
+        (Field::OverlayNumber, "@th,96,32", Type::Ipv4, Payload(Transport, 12, 4)),
         (Field::InnerIpSaddr, "@th,336,32", Type::Ipv4, Payload(Transport, 42, 4)),
         (Field::InnerIp6Saddr, "@th,304,128", Type::Ipv6, Payload(Transport, 38, 16)),
         (Field::FibSaddrType, "fib saddr type", Type::AddressType, Fib(FIB_TYPE, 1)),

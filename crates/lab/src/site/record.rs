@@ -4,21 +4,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use weft_model::{Cluster, Mac, Node};
 
+use super::process::Process;
+use super::store::{self, Store};
 use crate::Error;
 
 /// A lab as its folder has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) program: PathBuf,
+    pub(super) store: Store,
+    /// The store's server, if there is one.
+    pub(super) server: Option<Process>,
     pub(super) members: Vec<Member>,
-    /// Workloads and their hosts.
+    /// Containers and their hosts.
     pub(super) workloads: Vec<(String, String)>,
     pub(super) cuts: Vec<(String, String)>,
-    /// What agents are told.
+    /// What agents are told by a file, where there is no store.
     pub(super) told: Cluster,
 }
 
@@ -29,13 +33,15 @@ pub(super) struct Member {
     pub(super) number: u8,
     pub(super) segment: usize,
     pub(super) addresses: Vec<IpNet>,
-    pub(super) pid: Option<u32>,
+    pub(super) agent: Option<Process>,
 }
 
 impl Record {
-    pub(super) fn new(program: &Path) -> Record {
+    pub(super) fn new(program: &Path, store: Store) -> Record {
         Record {
             program: program.to_owned(),
+            store,
+            server: None,
             members: Vec::new(),
             workloads: Vec::new(),
             cuts: Vec::new(),
@@ -53,9 +59,9 @@ impl Record {
         replace(&folder.join("lab.json"), self)
     }
 
-    /// Tells all agents what the cluster is.
+    /// Tells all agents what the cluster is, where that is not the store's part.
     pub(super) fn publish(&self, folder: &Path) -> Result<(), Error> {
-        replace(&folder.join("cluster.json"), &self.told)
+        if self.store == Store::File { replace(&folder.join("cluster.json"), &self.told) } else { Ok(()) }
     }
 
     /// Makes a host one of the cluster: its addresses, and a block of each family of each network.
@@ -72,7 +78,7 @@ impl Record {
             blocks: blocks.collect(),
             mac: Mac([0x02, 0x77, 0x76, 0, 1, member.number]),
             incarnation: 1,
-            zone: Some(format!("segment{}", member.segment + 1)),
+            zone: Some(member.zone()),
         };
         self.told.nodes.insert(member.name.parse()?, node);
         Ok(())
@@ -87,7 +93,12 @@ fn replace(path: &Path, value: &impl Serialize) -> Result<(), Error> {
 }
 
 impl Member {
-    fn home(&self, folder: &Path) -> PathBuf {
+    fn zone(&self) -> String {
+        format!("segment{}", self.segment + 1)
+    }
+
+    /// The host's own folder.
+    pub(super) fn home(&self, folder: &Path) -> PathBuf {
         folder.join(&self.name)
     }
 
@@ -95,39 +106,34 @@ impl Member {
         self.home(folder).join("run/agent.sock")
     }
 
-    pub(super) fn config(&self, folder: &Path) -> String {
+    /// Its agent's configuration file.
+    pub(super) fn config_file(&self, folder: &Path) -> PathBuf {
+        self.home(folder).join("config.toml")
+    }
+
+    /// What stands in it. Nothing of the machine's own is touched: hence no programs at its processes' sockets.
+    pub(super) fn config(&self, folder: &Path, kind: Store) -> String {
+        let home = self.home(folder);
+        let heard = match kind {
+            Store::Etcd => format!("store = {:?}\nstore_plaintext = true\nlease = 5\n", store::address()),
+            Store::File => format!("cluster_file = {:?}\n", folder.join("cluster.json")),
+        };
         format!(
-            "node = {:?}\nstate_dir = {:?}\nrun_dir = {:?}\ndefault_network = false\ncluster_file = {:?}\n",
+            "node = {:?}\nzone = {:?}\nstate_dir = {:?}\nrun_dir = {:?}\n\
+             default_network = false\npublish_on_loopback = false\n{heard}",
             self.name,
-            self.home(folder).join("state"),
-            self.home(folder).join("run"),
-            folder.join("cluster.json")
+            self.zone(),
+            home.join("state"),
+            home.join("run")
         )
     }
 
-    /// Whether the process is this host's agent, and not another one that got its number.
-    pub(super) fn is_running(&self, folder: &Path) -> bool {
-        let Some(pid) = self.pid else { return false };
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let config = self.home(folder).join("config.toml");
-        line.split(|b| *b == 0).any(|word| word == config.as_os_str().as_encoded_bytes())
+    pub(super) fn is_running(&self) -> bool {
+        self.agent.as_ref().is_some_and(Process::is_running)
     }
 
     /// Kills the agent, if it runs.
-    pub(super) fn kill(&self, folder: &Path) -> Result<(), Error> {
-        let pid =
-            self.pid.filter(|_| self.is_running(folder)).and_then(|p| Pid::from_raw(i32::try_from(p).ok()?));
-        let Some(pid) = pid else { return Ok(()) };
-        let failed = |source: rustix::io::Errno| Error::Program {
-            what: "kill",
-            program: "weft".into(),
-            source: source.into(),
-        };
-        kill_process(pid, Signal::KILL).map_err(failed)?;
-        let begin = std::time::Instant::now();
-        while self.is_running(folder) && begin.elapsed() < super::PATIENCE {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        Ok(())
+    pub(super) fn kill(&self) -> Result<(), Error> {
+        self.agent.as_ref().map_or(Ok(()), Process::kill)
     }
 }

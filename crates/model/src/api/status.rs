@@ -80,7 +80,7 @@ pub struct Member {
 }
 
 /// Another host in `weft status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// Its name.
     pub node: NodeName,
@@ -97,10 +97,30 @@ pub struct PeerStatus {
     /// What is wrong, with what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The same for programs, where it is about the way there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<PeerFault>,
+    /// How far its clock is ahead of this host's, in milliseconds, give or take the time of the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<i64>,
+}
+
+/// What is wrong with the way to another host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerFault {
+    /// There is none.
+    Nowhere,
+    /// Nothing comes back.
+    Silent,
+    /// Packets of the largest size get lost.
+    Size,
+    /// Packets with checksums get lost in the tunnel.
+    Checksums,
 }
 
 /// The way to a host's blocks of one network and family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReachStatus {
     /// The network.
     pub network: NetworkName,

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, chmod, makedev, mknodat, symlink};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Uid, chmod, makedev, mknodat, symlink};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, mount_bind};
 use rustix::process::ioctl_tiocsctty;
@@ -11,8 +11,9 @@ use weft_kernel::device::{Kind, Rule, access};
 
 use super::kernelfs::{HARMLESS, folder, fresh};
 use super::root::{fixed, put};
-use super::{Identity, failed, surrender};
+use super::{failed, outside, surrender};
 use crate::report::{Refusal, Report};
+use crate::users::Space;
 
 /// The character devices in every container: name, major, minor (Documentation/admin-guide/devices.txt).
 const NODES: [(&str, u32, u32); 6] =
@@ -40,7 +41,7 @@ pub(crate) fn rules() -> Vec<Rule> {
 }
 
 /// Mounts `/dev` and fills it.
-pub(super) fn populate() -> Result<(), Refusal> {
+pub(super) fn populate(space: Option<&Space>) -> Result<(), Refusal> {
     let options = [("mode", "755"), ("size", "65536k")];
     let dev = fresh("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID).map_err(failed("mount /dev"))?;
     put(dev, fixed("/dev")?, "/dev")?;
@@ -56,7 +57,8 @@ pub(super) fn populate() -> Result<(), Refusal> {
     for path in ["/dev/pts", "/dev/shm", "/dev/mqueue"] {
         folder(path)?;
     }
-    let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    let tty = outside(space, 5).unwrap_or(0).to_string();
+    let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", tty.as_str())];
     let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let pts = fresh("devpts", &options, no_programs).map_err(failed("mount /dev/pts"))?;
     put(pts, fixed("/dev/pts")?, "/dev/pts")?;
@@ -71,15 +73,14 @@ pub(super) fn populate() -> Result<(), Refusal> {
 
 /// Makes a terminal of the container's own, takes it as standard input, output and error, and sends the shim its
 /// other end. A container's first terminal is its console, too.
-pub(super) fn terminal(report: &Report, identity: &Identity, console: bool) -> Result<(), Refusal> {
+pub(super) fn terminal(report: &Report, owner: Uid, console: bool) -> Result<(), Refusal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/ptmx", flags, Mode::empty()).map_err(failed("open a terminal"))?;
     rustix::pty::unlockpt(&master).map_err(failed("open a terminal"))?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, flags).map_err(failed("open a terminal"))?;
-    let uid = rustix::fs::Uid::from_raw(identity.uid);
-    rustix::fs::fchown(&slave, Some(uid), None).map_err(failed("own its terminal"))?;
-    report.send_terminal(&master).map_err(failed("send its terminal"))?;
+    rustix::fs::fchown(&slave, Some(owner), None).map_err(failed("own its terminal"))?;
+    report.send(&master).map_err(failed("send its terminal"))?;
     drop(master);
     if console {
         let made =

@@ -12,6 +12,7 @@ use super::{Way, execute, failed};
 use crate::cgroup;
 use crate::report::{Refusal, Report};
 use crate::spec::Spec;
+use crate::users::Space;
 
 /// What such a process needs to know and to hold.
 pub(crate) struct Entry<'a> {
@@ -23,6 +24,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) filters: &'a [BpfProgram],
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) report: &'a Report,
+    /// The container's user namespace, if it has one.
+    pub(crate) space: Option<&'a Space>,
 }
 
 impl Entry<'_> {
@@ -47,6 +50,9 @@ impl Entry<'_> {
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
             | ThreadNameSpaceType::NETWORK;
         move_into_thread_name_spaces(self.pidfd.as_fd(), namespaces).map_err(failed("be entered"))?;
-        execute(self.spec, self.stdio, self.report, self.filters, Way::Entry)
+        if let Some(space) = self.space {
+            space.make_files_as_root().map_err(failed("make files as its root"))?;
+        }
+        execute(self.spec, self.space, self.stdio, self.report, self.filters, Way::Entry)
     }
 }

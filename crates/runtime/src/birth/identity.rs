@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+
+use crate::report::Refusal;
+use crate::users::Space;
 
 /// No honest file has more bytes.
 const LONGEST: u64 = 4 << 20;
@@ -40,6 +43,21 @@ pub(crate) enum UserError {
 }
 
 impl Identity {
+    /// Who that is on the host.
+    pub(crate) fn outside(&self, space: Option<&Space>) -> Result<(Uid, Gid), Refusal> {
+        let outside = |number: u32| {
+            super::outside(space, number).ok_or_else(|| {
+                let message =
+                    format!("the user or group {number} is beyond the numbers of its user namespace");
+                Refusal::new(message).hint("give it more with --userns UID:SIZE")
+            })
+        };
+        for group in &self.groups {
+            outside(*group)?;
+        }
+        Ok((Uid::from_raw(outside(self.uid)?), Gid::from_raw(outside(self.gid)?)))
+    }
+
     /// `USER[:GROUP]` in the container that this process is in; empty is root.
     ///
     /// # Errors

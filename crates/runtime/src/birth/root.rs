@@ -4,14 +4,14 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fstat, openat2};
 use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_remount, move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, fchdir, getcwd, pivot_root};
 use weft_kernel::mount::read_only;
 
-use super::{Identity, failed};
+use super::failed;
 use crate::cgroup::Group;
 use crate::report::Refusal;
 use crate::spec::{Spec, Volume};
@@ -163,11 +163,11 @@ pub(super) fn freeze() -> Result<(), Refusal> {
 }
 
 /// Goes to where the program starts.
-pub(super) fn enter(workdir: &Path, identity: &Identity) -> Result<(), Refusal> {
+pub(super) fn enter(workdir: &Path, owner: (Uid, Gid)) -> Result<(), Refusal> {
     let what = || format!("start in {}", workdir.display());
     if !workdir.exists() {
         fs::create_dir_all(workdir).map_err(failed(what()))?;
-        std::os::unix::fs::chown(workdir, Some(identity.uid), Some(identity.gid)).map_err(failed(what()))?;
+        rustix::fs::chown(workdir, Some(owner.0), Some(owner.1)).map_err(failed(what()))?;
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // No magic links: /proc/self/fd/N could be a folder of the host (CVE-2024-21626).

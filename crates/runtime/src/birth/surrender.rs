@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::{FileType, Gid, Uid};
 use rustix::io::Errno;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{
@@ -17,8 +18,15 @@ use crate::report::Refusal;
 use crate::seccomp;
 use crate::spec::Capabilities;
 
-/// Takes these as standard input, output and error.
-pub(super) fn take_stdio(stdio: &[OwnedFd; 3]) -> Result<(), Refusal> {
+/// Takes these as standard input, output and error. Pipes become its user's, who may want to open `/dev/stdout`.
+pub(super) fn take_stdio(stdio: &[OwnedFd; 3], owner: (Uid, Gid)) -> Result<(), Refusal> {
+    for fd in stdio {
+        let stat = rustix::fs::fstat(fd).map_err(failed("look at its standard input and output"))?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo {
+            rustix::fs::fchown(fd, Some(owner.0), Some(owner.1))
+                .map_err(failed("own its standard input and output"))?;
+        }
+    }
     take(&stdio[0], &stdio[1], &stdio[2])
 }
 
@@ -64,9 +72,8 @@ pub(super) fn privileges(
 }
 
 fn become_user(identity: &Identity) -> Result<(), Errno> {
-    let gid = rustix::process::Gid::from_raw(identity.gid);
-    let uid = rustix::process::Uid::from_raw(identity.uid);
-    let groups: Vec<_> = identity.groups.iter().map(|g| rustix::process::Gid::from_raw(*g)).collect();
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let groups: Vec<_> = identity.groups.iter().map(|g| Gid::from_raw(*g)).collect();
     set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)

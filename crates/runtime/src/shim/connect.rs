@@ -21,8 +21,8 @@ use crate::spec::{Net, Spec};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOPBACK: u32 = 1;
 
-/// The namespace in which the container will be; `None` is the host's.
-pub(super) fn namespace(spec: &Spec) -> Result<Option<Netns>, Refusal> {
+/// The namespace in which the container will be; `None` is the host's. One of its own may have been `made` already.
+pub(super) fn namespace(spec: &Spec, made: Option<Netns>) -> Result<Option<Netns>, Refusal> {
     let path = Places::netns(&spec.name);
     match &spec.net {
         Net::Host => Ok(None),
@@ -45,7 +45,11 @@ pub(super) fn namespace(spec: &Spec) -> Result<Option<Netns>, Refusal> {
                 let hint = "name the container otherwise, or remove it with `ip netns delete`";
                 return Err(Refusal::new(message).hint(hint));
             }
-            Netns::create_at(&path).map(Some).map_err(|e| refusal(&e))
+            let netns = match made {
+                Some(netns) => netns.mount_at(&path).map(|()| netns),
+                None => Netns::create_at(&path),
+            };
+            netns.map(Some).map_err(|e| refusal(&e))
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::report::{Refusal, chain};
 use crate::seccomp;
 use crate::spec::Spec;
 use crate::time;
+use crate::users::Space;
 
 /// Executes it, and follows it to its end.
 pub(super) fn hold(places: &Places, name: &Name, exec: &Exec, channel: Channel, signals: &Signals) {
@@ -38,13 +39,17 @@ fn start(places: &Places, name: &Name, exec: &Exec) -> Result<Running, Refusal> 
     let filters = seccomp::filters(spec.capabilities).map_err(|e| chain(&e))?;
     let folder = live.group.folder().map_err(|e| chain(&e))?;
     let doors = live.group.doors().map_err(|e| chain(&e))?;
+    let range = spec.users.range();
+    let pid = live.pid.and_then(Pid::from_raw);
+    let space = pid.zip(range).map(|(pid, range)| Space::of_process(pid, range)).transpose()?;
     // What is born from here on is born into the container's process namespace.
     move_into_thread_name_spaces(pidfd.as_fd(), ThreadNameSpaceType::PROCESS_ID)
         .map_err(|e| Refusal::new(format!("failed to enter the process namespace of '{name}': {e}")))?;
+    let space = space.as_ref();
     process::bear(
         &spec,
         |stdio, report| {
-            let entry = Entry { spec: &spec, pidfd: &pidfd, doors, filters: &filters, stdio, report };
+            let entry = Entry { spec: &spec, pidfd: &pidfd, doors, filters: &filters, stdio, report, space };
             fork(0, folder.as_ref().map(AsFd::as_fd), move || entry.run()).map_err(|e| chain(&e))
         },
         || Ok(()),

@@ -11,7 +11,7 @@ use weft_kernel::signal::Signals;
 use super::parts::Parts;
 use super::process::{self, Running, is_stop};
 use super::stdio::{Event, Stdio};
-use crate::birth::{Birth, NAMESPACES};
+use crate::birth::{Birth, namespaces};
 use crate::channel::{FromShim, Started};
 use crate::container::{End, Phase};
 use crate::report::{Refusal, chain};
@@ -29,7 +29,8 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Result<Running, Refusal> {
     let folder = parts.live.group.folder().map_err(|e| chain(&e))?;
     let doors = parts.live.group.doors().map_err(|e| chain(&e))?;
     let (etc, merged, group) = (parts.folder(), parts.live.root.merged.clone(), parts.live.group.clone());
-    let netns = parts.netns.take();
+    let (netns, space) = (parts.netns.take(), parts.space.take());
+    let inside = space.as_ref();
     let born = process::bear(
         spec,
         |stdio, report| {
@@ -42,16 +43,18 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Result<Running, Refusal> {
                 filters: &filters,
                 stdio,
                 report,
+                space: inside,
             };
             let _inside = match &netns {
                 Some(netns) => Some(netns.enter().map_err(|e| chain(&e))?),
                 None => None,
             };
-            fork(NAMESPACES, folder.as_ref().map(AsFd::as_fd), move || birth.run()).map_err(|e| chain(&e))
+            fork(namespaces(inside), folder.as_ref().map(AsFd::as_fd), move || birth.run())
+                .map_err(|e| chain(&e))
         },
         || parts.connected(),
     );
-    parts.netns = netns;
+    (parts.netns, parts.space) = (netns, space);
     let running = born?;
     parts.live.pid = Some(running.pid());
     parts.live.started = Some(time::now());

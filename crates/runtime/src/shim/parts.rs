@@ -16,6 +16,7 @@ use crate::release;
 use crate::report::{Refusal, chain};
 use crate::rootfs;
 use crate::spec::{Net, Spec};
+use crate::users::Space;
 
 /// The parts. Their state is in a file before they are made, so that another can take them down.
 pub(super) struct Parts<'a> {
@@ -24,6 +25,8 @@ pub(super) struct Parts<'a> {
     pub(super) held: &'a Held,
     pub(super) live: Live,
     pub(super) netns: Option<Netns>,
+    /// Its user namespace, if it has one.
+    pub(super) space: Option<Space>,
     /// The agent's answer is still to come.
     pub(super) asked: Option<Asked>,
 }
@@ -43,7 +46,7 @@ impl<'a> Parts<'a> {
             addresses: Vec::new(),
             root: Layers::default(),
         };
-        Parts { places, spec, held, live, netns: None, asked: None }
+        Parts { places, spec, held, live, netns: None, space: None, asked: None }
     }
 
     /// Makes all of them; the agent may still be at work when this returns.
@@ -52,9 +55,16 @@ impl<'a> Parts<'a> {
         private_folder(&folder).map_err(|e| chain(&e))?;
         self.save()?;
         let own_network = self.spec.net != Net::Host;
-        etc::write(&folder, &self.spec.hostname, own_network)
+        let range = self.spec.users.range();
+        etc::write(&folder, &self.spec.hostname, own_network, range.map_or(0, |range| range.first))
             .map_err(|e| Refusal::new(format!("failed to write to {}: {e}", folder.display())))?;
-        self.netns = connect::namespace(self.spec)?;
+        let own = matches!(self.spec.net, Net::Network(_) | Net::None);
+        let (space, netns) = match range.map(|range| Space::create(range, own)).transpose()? {
+            Some((space, netns)) => (Some(space), netns),
+            None => (None, None),
+        };
+        self.space = space;
+        self.netns = connect::namespace(self.spec, netns)?;
         self.asked = connect::ask(self.places, self.spec)?;
         if let (Net::None, Some(netns)) = (&self.spec.net, &self.netns) {
             connect::raise_loopback(netns)?;
@@ -63,7 +73,7 @@ impl<'a> Parts<'a> {
         let name = self.spec.name.as_str();
         self.live.group =
             Group::create(&trees, name, &self.spec.limits, &dev::rules()).map_err(|e| chain(&e))?;
-        self.live.root = rootfs::mount(self.places, self.spec, &self.held.folder)?;
+        self.live.root = rootfs::mount(self.places, self.spec, &self.held.folder, self.space.as_ref())?;
         self.save()
     }
 
@@ -90,7 +100,7 @@ impl<'a> Parts<'a> {
         if let Some(asked) = self.asked.take() {
             let _ = asked.reply();
         }
-        self.netns = None;
+        (self.netns, self.space) = (None, None);
         let left = release::release(self.places, self.spec, Some(&self.live));
         if self.spec.remove {
             rootfs::release(self.places, self.spec, &self.held.folder);

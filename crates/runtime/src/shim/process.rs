@@ -39,7 +39,7 @@ pub(super) fn bear(
     let mut running = Running { born, input, output, error, terminal: None, since: Instant::now() };
     let refusal = loop {
         match report.next().map_err(failed("hear from the container")) {
-            Ok(Word::Terminal(fd)) => running.terminal = Some(fd),
+            Ok(Word::Opened(fd)) => running.terminal = Some(fd),
             Ok(Word::Executed) => break None,
             Ok(Word::Refused(refusal)) | Err(refusal) => break Some(refusal),
             Ok(Word::Ready) => {

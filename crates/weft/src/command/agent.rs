@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tracing_subscriber::filter::LevelFilter;
-use weft_agent::{Config, config};
+use weft_agent::Config;
 
 use crate::cli::Session;
 use crate::failure::Failure;
+use crate::place;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
     /// What must survive a reboot [default: the configuration's]
     #[arg(long, value_name = "DIR")]

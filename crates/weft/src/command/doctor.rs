@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use weft_agent::doctor::{self, Severity};
-use weft_model::api::{Reply, Request};
+use weft_model::api::{Reply, Request, Status};
 
 use crate::cli::Session;
 use crate::failure::{AGENT_AWAY, FAILED, Failure, code};
@@ -11,7 +11,7 @@ use crate::output::entry;
 use crate::render;
 
 pub(crate) fn run(session: &Session) -> anyhow::Result<ExitCode> {
-    let facts = doctor::gather(health(session)?).map_err(|why| {
+    let facts = doctor::gather(status(session)?).map_err(|why| {
         anyhow::anyhow!(why).context(Failure::new("failed to look at this host").hint("run it as root"))
     })?;
     let findings = doctor::findings(&facts);
@@ -21,9 +21,9 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<ExitCode> {
 }
 
 /// What the agent says of itself, if it is there.
-fn health(session: &Session) -> anyhow::Result<Option<Vec<String>>> {
+fn status(session: &Session) -> anyhow::Result<Option<Status>> {
     match session.ask(&Request::Status) {
-        Ok(Reply::Status(status)) => Ok(Some(status.health)),
+        Ok(Reply::Status(status)) => Ok(Some(*status)),
         Ok(reply) => Err(crate::client::unexpected(&reply)),
         Err(error) if code(&error) == AGENT_AWAY => Ok(None),
         Err(error) => Err(error),

@@ -8,13 +8,12 @@ pub(crate) mod pull;
 mod remove;
 mod save;
 
-use std::path::Path;
-
-use weft_agent::{Config, config};
+use weft_agent::Config;
 use weft_runtime::image::{Image, Policy, Reference, Store, StoreError};
 
 use crate::cli::Session;
 use crate::failure::Failure;
+use crate::place;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -51,7 +50,7 @@ pub(crate) fn run(session: &Session, command: Command) -> anyhow::Result<()> {
 
 /// The store of this host.
 pub(crate) fn store(devices: bool) -> anyhow::Result<Store> {
-    let config = Config::load(Path::new(config::PATH))?;
+    let config = Config::load(&place::config())?;
     let policy = Policy { devices, ..Policy::default() };
     Store::with(&config.state_dir, policy).map_err(|error| match error {
         StoreError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {

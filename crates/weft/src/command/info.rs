@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use serde_json::json;
-use weft_agent::{Config, config};
+use weft_agent::Config;
 
 use crate::cli::Session;
 use crate::output::entry;
+use crate::place;
 use crate::render::image::bytes;
 use crate::table::Table;
 
 pub(crate) fn run(session: &Session) -> anyhow::Result<()> {
-    let config = Config::load(Path::new(config::PATH))?;
+    let config = Config::load(&place::config())?;
     let store = super::image::store(false)?;
     let usage = store.usage()?;
     let filesystem = filesystem(store.root());

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use weft_agent::Config;
 use weft_agent::settings::StoreFile;
-use weft_agent::{Config, config};
 use weft_model::api::{Reply, Request};
 use weft_store::cluster::authority::{Authority, Pair, request};
 use weft_store::cluster::{ClusterStore as _, Credentials, Etcd};
@@ -16,9 +16,11 @@ use super::token;
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::member::door::{loopback, peer_url};
+use crate::member::failure;
 use crate::member::files::{Files, Share, endpoint};
 use crate::member::{etcd, service};
 use crate::output::{entry, write};
+use crate::place;
 
 /// How long a new etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +30,7 @@ pub(crate) struct Args {
     /// This host's address for the others [default: that of its default route's interface]
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
-    /// Use an etcd that runs already, such as etcd://10.0.0.1:2379,10.0.0.2:2379; type the same on every host
+    /// Use an etcd that runs already, such as etcd://10.0.0.1:2379,10.0.0.2:2379
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// With --store: the authority that signed its certificates (PEM)
@@ -56,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "rotate")]
     finish: bool,
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 
@@ -78,7 +80,7 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<()> {
     let (key, asked) = request(name.as_str())?;
     let node = Pair { cert: authority.client(&asked, name.as_str())?, key };
     let initial = format!("{name}={}", peer_url(address));
-    let share = Share { name: name.to_string(), address, initial, joined: false };
+    let share = Share { name: name.to_string(), address, initial, joined: false, elsewhere: false };
     files.prepare(true)?;
     files.write_node(&node, &authority.pair().cert)?;
     files.write_member(&share, &server, authority.pair())?;
@@ -158,20 +160,28 @@ fn with_store(
     };
     let client = Etcd::new(&file.store, &credentials).map_err(failure)?;
     client.snapshot().map_err(failure)?;
-    files.prepare(false)?;
+    // A door for the next hosts, with an authority of its own: the store's is not ours.
+    let (name, address) = (config.node(), address(config, args.address)?);
+    let authority = Authority::new(&format!("weft door of {name}"))?;
+    let server = authority.server(&[address, loopback(address)])?;
+    let share =
+        Share { name: name.to_string(), address, initial: String::new(), joined: false, elsewhere: true };
+    files.prepare(true)?;
+    files.write_member(&share, &server, authority.pair())?;
     files.write_store_file(&file)?;
+    service::start(files, &args.config)?;
+    let line = token::invite(files, &client, address, token::USUAL, None)?;
     await_agent(session);
-    let name = config.node();
     session.output.show(
-        || entry("store", &file.store),
-        || format!("Host {name} shares the store {}. Type the same on every other host.\n", file.store),
+        || Ok([entry("store", &file.store)?, entry("join", &line)?].into_iter().flatten().collect()),
+        || {
+            format!(
+                "Host {name} shares the store {}. On the next host, as root, within an hour:\n\n  {line}\n\n\
+                 It is good for one host, which gets what opens the store from here. `weft token` prints another.\n",
+                file.store
+            )
+        },
     )
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
-pub(crate) fn failure(error: weft_store::cluster::ClusterError) -> anyhow::Error {
-    let hint = error.hint();
-    Failure::new(error.to_string()).hint(hint).into()
 }
 
 fn answers(store: &Etcd) -> anyhow::Result<()> {

@@ -52,6 +52,9 @@ fn text(session: &Session, places: &Places, c: &Container) -> String {
     row("memory", limits.memory.map_or_else(none, |m| format!("at most {m} bytes")));
     row("processors", limits.cpus.map_or_else(none, |c| format!("at most {}", f64::from(c.0) / 1000.0)));
     row("processes", limits.pids.map_or_else(none, |p| format!("at most {p}")));
+    if let Some(range) = spec.users.range() {
+        row("users", format!("from {range} of the host's; 0 inside is {}", range.first));
+    }
     row("network", spec.net.to_string());
     if let Some(live) = &c.live {
         for address in &live.addresses {

@@ -1,9 +1,8 @@
 //! `weft inventory`: everything on this host that is weft's, with or without an agent.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use weft_agent::{Config, config};
+use weft_agent::Config;
 use weft_model::api::{Owned, Reply, Request};
 
 use crate::cli::Session;
@@ -11,6 +10,7 @@ use crate::client::unexpected;
 use crate::failure;
 use crate::install::installed_files;
 use crate::output::entry;
+use crate::place;
 use crate::table::Table;
 
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     let (source, objects) = objects(session, args.offline)?;
     let mut objects: BTreeSet<Owned> = objects.into_iter().collect();
-    let config = Config::load(Path::new(config::PATH)).unwrap_or_default();
+    let config = Config::load(&place::config()).unwrap_or_default();
     for folder in [&config.state_dir, &config.run_dir] {
         if folder.exists() {
             objects.insert(Owned { kind: "file".to_owned(), object: folder.display().to_string() });

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use weft_agent::config;
+use weft_model::NodeName;
 use weft_store::cluster::authority::{Pair, request};
 
 use super::agent;
@@ -16,6 +16,7 @@ use crate::member::files::{Files, Share};
 use crate::member::token::Token;
 use crate::member::{etcd, service};
 use crate::output::entry;
+use crate::place;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IP", requires = "member")]
     address: Option<IpAddr>,
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 
@@ -71,11 +72,16 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         member: wish,
     };
     let joined = ask(token, &wish)?;
+    if let Some(store) = &joined.store {
+        files.write_elsewhere(store)?;
+        return done(session, &name, false);
+    }
     files.write_node(&Pair { cert: joined.cert, key }, &joined.trusted)?;
     if let (Some(share), Some(key), Some(address)) = (joined.member, server_key, own) {
         let server = Pair { cert: share.cert, key };
         let authority = Pair { cert: share.authority_cert, key: share.authority_key };
-        let share = Share { name: name.to_string(), address, initial: share.initial, joined: true };
+        let (name, initial) = (name.to_string(), share.initial);
+        let share = Share { name, address, initial, joined: true, elsewhere: false };
         files.write_member(&share, &server, &authority)?;
     }
     if args.member {
@@ -84,16 +90,20 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     if !args.renew {
         files.write_store(&joined.endpoints)?;
     }
+    done(session, &name, args.renew)
+}
+
+fn done(session: &Session, name: &NodeName, renewed: bool) -> anyhow::Result<()> {
     let in_sync = await_agent(session);
     session.output.show(
-        || entry("joined", &name),
+        || entry("joined", name),
         || {
             let agent = if in_sync {
                 ""
             } else {
                 "Its agent does not run yet: weft agent, or systemctl start weft.\n"
             };
-            if args.renew {
+            if renewed {
                 return format!("Host {name} has new certificates.\n");
             }
             format!("Host {name} has joined. {agent}`weft node ls` shows all hosts.\n")

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use weft_lab::{Site, Standing};
+use weft_agent::Config;
+use weft_lab::{Site, Standing, Store};
 
 use crate::cli::Session;
+use crate::containers::{end_all, places_of};
 use crate::output::entry;
 use crate::render::list;
 use crate::table::Table;
@@ -23,20 +25,26 @@ pub(crate) struct Lab {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make hosts on two segments with a router between them, an agent on each
+    /// Make hosts on two segments with a router between them, an agent on each, and an etcd that they share
     Up {
         /// How many hosts
         #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
         hosts: u8,
+        /// Without etcd: the lab writes a file by which the hosts know of each other
+        #[arg(long)]
+        quick: bool,
     },
-    /// Make a workload on a host: a namespace in the network `default`
+    /// Run a container on a host, by `weft run` and in the background
     Run {
         /// The host
         host: String,
-        /// What the workload is called
+        /// What the container is called; in `weft ps` with the lab's name before it
         name: String,
+        /// More words of `weft run`: options, image, command [default: busybox that only waits]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
+        words: Vec<String>,
     },
-    /// Run a command in the namespace of a host, of a workload, or of the `router`
+    /// Run a command in the namespace of a host, of a container, or of the `router`
     Exec {
         /// Where
         at: String,
@@ -46,7 +54,7 @@ enum Command {
     },
     /// Show the hosts, the ways between them, and what is wrong
     Status,
-    /// Lose a host: its agent dies, its wire is cut, and the others are told
+    /// Lose a host: its wire is cut and its agent dies; done when the others know that it is gone
     Kill {
         /// The host
         host: String,
@@ -68,14 +76,14 @@ pub(crate) fn run(session: &Session, lab: Lab) -> anyhow::Result<ExitCode> {
     let open = || Site::open(&lab.folder).context("there is no lab: `weft lab up` makes one");
     let done = |said: String| session.output.show(|| entry("done", true), || said);
     match lab.command {
-        Command::Up { hosts } => {
+        Command::Up { hosts, quick } => {
             let program = std::env::current_exe().context("failed to find this program's own file")?;
-            let site = Site::up(&lab.folder, &program, hosts.into()).context("failed to make the lab")?;
-            show(session, &site)?;
+            let store = if quick { Store::File } else { Store::Etcd };
+            let site = Site::up(&lab.folder, &program, hosts.into(), store);
+            show(session, &site.context("failed to make the lab")?)?;
         }
-        Command::Run { host, name } => {
-            let attached = open()?.run(&host, &name)?;
-            let addresses = list(attached.addresses.iter().map(|a| a.address.addr()));
+        Command::Run { host, name, words } => {
+            let addresses = list(open()?.run(&host, &name, &words)?.iter());
             done(format!("{name} on {host}: {addresses}\n"))?;
         }
         Command::Exec { at, command } => {
@@ -96,7 +104,11 @@ pub(crate) fn run(session: &Session, lab: Lab) -> anyhow::Result<ExitCode> {
             done("all is whole again\n".to_owned())?;
         }
         Command::Down => {
-            open()?.down()?;
+            let site = open()?;
+            for path in site.configurations().iter().filter(|path| path.exists()) {
+                end_all(&places_of(&Config::load(path)?), false)?;
+            }
+            site.down()?;
             done("the lab is gone\n".to_owned())?;
         }
     }

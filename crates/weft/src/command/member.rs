@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use weft_agent::config;
 
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::member::door::Door;
 use crate::member::files::Files;
 use crate::member::{etcd, service};
+use crate::place;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 
@@ -36,19 +36,18 @@ pub(crate) fn run(_: &Session, args: &Args) -> anyhow::Result<()> {
     let door = Door::new(&files)?;
     let opened = std::thread::Builder::new().name("door".to_owned()).spawn(move || door.open());
     let opened = opened?;
-    let served = std::thread::Builder::new().name("etcd".to_owned()).spawn(move || etcd::run(&files))?;
+    let served = if files.share()?.elsewhere {
+        None
+    } else {
+        let serve = move || etcd::run(&files);
+        Some(std::thread::Builder::new().name("etcd".to_owned()).spawn(serve)?)
+    };
     // Either of them ends only when it cannot go on.
+    let mut threads: Vec<_> = [Some(opened), served].into_iter().flatten().collect();
     loop {
-        for thread in [opened.is_finished(), served.is_finished()] {
-            if thread {
-                let join = |t: std::thread::JoinHandle<anyhow::Result<()>>| t.join().unwrap_or(Ok(()));
-                if served.is_finished() {
-                    join(served)?;
-                } else {
-                    join(opened)?;
-                }
-                bail!("the share of the store ended");
-            }
+        if let Some(at) = threads.iter().position(std::thread::JoinHandle::is_finished) {
+            threads.remove(at).join().unwrap_or(Ok(()))?;
+            bail!("the share of the store ended");
         }
         std::thread::sleep(std::time::Duration::from_millis(500));
     }

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use ipnet::IpNet;
 use weft_model::api::{NetworkSpec, NetworkStatus, Reply, Request, WorkloadStatus};
-use weft_model::{IfName, Mode, NetworkName};
+use weft_model::{Encapsulation, IfName, Mode, NetworkName};
 
 use super::{attach, detach};
 use crate::cli::Session;
@@ -70,6 +70,10 @@ pub(crate) struct Create {
     /// Let packets for the outside keep the workload's address
     #[arg(long)]
     no_masquerade: bool,
+    /// How packets travel to other hosts of the cluster: as they are on one segment and in VXLAN elsewhere (`auto`),
+    /// always in VXLAN (`vxlan`), or always as they are (`direct`)
+    #[arg(long, default_value = "auto", value_parser = encapsulation)]
+    encapsulation: Encapsulation,
     /// Only print the commands that would do it; nothing is changed
     #[arg(long)]
     explain: bool,
@@ -78,6 +82,11 @@ pub(crate) struct Create {
 fn mode(word: &str) -> Result<Mode, String> {
     let known = [Mode::Routed, Mode::Bridge];
     known.into_iter().find(|m| m.as_str() == word).ok_or_else(|| "it is routed or bridge".to_owned())
+}
+
+fn encapsulation(word: &str) -> Result<Encapsulation, String> {
+    let found = Encapsulation::ALL.into_iter().find(|e| e.as_str() == word);
+    found.ok_or_else(|| "it is auto, vxlan or direct".to_owned())
 }
 
 pub(crate) fn run(session: &Session, command: Command) -> anyhow::Result<()> {
@@ -99,6 +108,7 @@ fn create(session: &Session, create: Create) -> anyhow::Result<()> {
         mode: create.mode,
         mtu: create.mtu,
         masquerade: !create.no_masquerade,
+        encapsulation: create.encapsulation,
         explain: create.explain,
     });
     match session.ask(&request)? {

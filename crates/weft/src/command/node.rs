@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use weft_agent::{config, settings};
+use weft_agent::settings;
 use weft_model::NodeName;
 use weft_model::api::{Member, Reply, Request};
 use weft_store::cluster::Etcd;
@@ -12,6 +12,7 @@ use super::agent;
 use crate::cli::Session;
 use crate::client::unexpected;
 use crate::output::entry;
+use crate::place;
 use crate::render;
 
 #[derive(Debug, clap::Subcommand)]
@@ -23,7 +24,7 @@ pub(crate) enum Command {
         /// The host
         name: NodeName,
         /// The agent's configuration file
-        #[arg(long, value_name = "FILE", default_value = config::PATH)]
+        #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
         config: PathBuf,
     },
 }
@@ -45,11 +46,17 @@ fn list(session: &Session) -> anyhow::Result<()> {
 }
 
 fn remove(session: &Session, name: &NodeName, config: &std::path::Path) -> anyhow::Result<()> {
-    match session.ask(&Request::NodeRemove { name: name.clone() })? {
-        Reply::Done { .. } => {}
-        reply => return Err(unexpected(&reply)),
-    }
-    let ended = end_share(name, config)?;
+    let removed = match session.ask(&Request::NodeRemove { name: name.clone() }) {
+        Ok(Reply::Done { .. }) => Ok(()),
+        Ok(reply) => return Err(unexpected(&reply)),
+        Err(error) => Err(error),
+    };
+    // A share of the store can be all that is left of a host.
+    let ended = match removed {
+        Ok(()) => end_share(name, config)?,
+        Err(error) if is_known(session, name)? || !end_share(name, config)? => return Err(error),
+        Err(_) => true,
+    };
     session.output.show(
         || entry("removed", name),
         || {
@@ -59,16 +66,23 @@ fn remove(session: &Session, name: &NodeName, config: &std::path::Path) -> anyho
     )
 }
 
+fn is_known(session: &Session, name: &NodeName) -> anyhow::Result<bool> {
+    match session.ask(&Request::NodeList)? {
+        Reply::Nodes(nodes) => Ok(nodes.iter().any(|node| node.name == *name)),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
 /// Takes a host out of the members of an etcd that weft runs. Returns whether it was one.
 fn end_share(name: &NodeName, config: &std::path::Path) -> anyhow::Result<bool> {
     let config = agent::load(config)?;
     // One that runs elsewhere is its owner's.
-    let Some(file) = settings::find(&config).filter(|_| config.store.is_none()) else { return Ok(false) };
-    let settings = settings::read(&file).map_err(super::init::failure)?;
-    let store = Etcd::new(&settings.store, &settings.credentials).map_err(super::init::failure)?;
-    let members = store.members().map_err(super::init::failure)?;
+    let Some(file) = settings::find(&config).filter(|f| f.is_managed(&config)) else { return Ok(false) };
+    let settings = settings::read(&file).map_err(crate::member::failure)?;
+    let store = Etcd::new(&settings.store, &settings.credentials).map_err(crate::member::failure)?;
+    let members = store.members().map_err(crate::member::failure)?;
     let Some(member) = members.iter().find(|m| m.name == name.as_str()) else { return Ok(false) };
-    store.remove_member(member.id).map_err(super::init::failure)?;
+    store.remove_member(member.id).map_err(crate::member::failure)?;
     Ok(true)
 }
 

@@ -10,11 +10,11 @@ use weft_agent::Config;
 use weft_store::cluster::authority::{Authority, Pair, request};
 use weft_store::cluster::{ClusterStore as _, Etcd, Key, Op, Transaction, View};
 
-use super::init::failure;
 use super::token;
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::member::door::loopback;
+use crate::member::failure;
 use crate::member::files::{Files, endpoint};
 use crate::output::entry;
 
@@ -31,6 +31,11 @@ pub(crate) fn run(session: &Session, config: &Config, files: &Files, finish: boo
         );
     }
     let share = files.share()?;
+    if share.elsewhere {
+        bail!(Failure::new("the store runs elsewhere, and its certificates are its owner's").hint(
+            "write new ones into the files that /var/lib/weft/cluster/store.toml names: the agent notices"
+        ));
+    }
     let url = format!("etcd://{}", endpoint(share.address));
     let store = Etcd::new(&url, &files.credentials()).map_err(failure)?;
     let old = files.authority()?.pair().cert.clone();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use weft_runtime::image::{Reference, Store, StoreError};
 use weft_runtime::spec::capability::Named;
 use weft_runtime::spec::limits::{self, Cpus, PIDS, Size};
-use weft_runtime::spec::{Capabilities, Limits, Net, Restart, Root, Volume};
+use weft_runtime::spec::{Capabilities, Limits, Net, Restart, Root, Users, Volume};
 use weft_runtime::wish::{Defaults, Wish};
 use weft_runtime::{Name, Places, launch, seat};
 
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// As whom it runs, USER[:GROUP], names or numbers
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
+    /// Who its users are on the host: host, auto (numbers that nobody else has), or UID:SIZE
+    #[arg(long, value_name = "USERS", default_value = "host")]
+    userns: Users,
     /// The program, instead of the image's entry point
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
@@ -113,6 +116,7 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
         env: args.env.iter().filter_map(|v| variable(v)).collect(),
         workdir: args.workdir,
         user: args.user,
+        users: args.userns,
         hostname: args.hostname,
         net: args.network,
         ips: args.ip,
@@ -130,15 +134,16 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
         log_limit: args.log_size.map(|s| s.0),
     };
     let spec = wish.resolve(root, &defaults).map_err(refused)?;
-    let channel = launch::run(&places, &spec).map_err(refused)?;
+    let name = spec.name.clone();
+    let channel = launch::run(&places, spec).map_err(refused)?;
     let pid = seat::started(&channel).map_err(refused)?;
     if detach {
         let document = || {
-            let mut document = output::entry("container", &spec.name)?;
+            let mut document = output::entry("container", &name)?;
             document.extend(output::entry("pid", pid)?);
             Ok(document)
         };
-        session.output.show(document, || format!("{}\n", spec.name))?;
+        session.output.show(document, || format!("{name}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     left(&seat::sit(channel, tty, interactive)?)

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use weft_agent::config;
 use weft_model::NodeName;
 use weft_store::cluster::{ClusterStore as _, Etcd, Key, Op, Transaction};
 
 use super::agent;
-use super::init::failure;
 use crate::cli::Session;
 use crate::failure::Failure;
-use crate::member::files::{Files, endpoint};
+use crate::member::failure;
+use crate::member::files::Files;
 use crate::member::token::Token;
 use crate::output::entry;
+use crate::place;
 
 /// How long an invitation is good for unless somebody says otherwise.
 pub(crate) const USUAL: Duration = Duration::from_secs(60 * 60);
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     renew: Option<NodeName>,
     /// The agent's configuration file
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 
@@ -38,12 +38,17 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
     let files = Files::new(&config.state_dir);
     if !files.is_member() {
         bail!(
-            Failure::new("this host has no door for others: it runs no share of the cluster's store")
-                .hint("type it on a host that does: the first one, or one that joined with --member")
+            Failure::new("this host has no door for others")
+                .hint("type it on the first host, or on one that joined with --member")
         );
     }
-    let address = files.share()?.address;
-    let store = Etcd::new(&format!("etcd://{}", endpoint(address)), &files.credentials()).map_err(failure)?;
+    let (share, store) = (files.share()?, files.store()?);
+    if share.elsewhere && args.renew.is_some() {
+        bail!(Failure::new("the store runs elsewhere, and its certificates are its owner's").hint(
+            "write new ones into the files that /var/lib/weft/cluster/store.toml names: the agent notices"
+        ));
+    }
+    let address = share.address;
     let renews = args.renew.as_ref();
     let line = invite(&files, &store, address, Duration::from_secs(args.minutes * 60), renews)?;
     session.output.show(|| entry("join", &line), || format!("{line}\n"))

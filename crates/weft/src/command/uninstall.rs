@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use weft_agent::{Config, config};
+use weft_agent::Config;
 use weft_runtime::Places;
 
 use super::install::{text, tree};
@@ -13,6 +13,7 @@ use crate::containers::end_all;
 use crate::failure::Failure;
 use crate::install::{Change, Part, remove, stop, systemd};
 use crate::output::entry;
+use crate::place;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -23,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long)]
     keep_state: bool,
     /// The configuration file, which says where state is
-    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    #[arg(long, value_name = "FILE", default_value_os_t = place::config())]
     config: PathBuf,
 }
 

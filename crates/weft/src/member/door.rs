@@ -130,8 +130,7 @@ impl Door {
     fn admit(&self, ask: &Ask) -> Result<Joined, Refusal> {
         self.patience()?;
         let share = self.files.share()?;
-        let address = format!("etcd://{}", endpoint(share.address));
-        let store = Etcd::new(&address, &self.files.credentials())?;
+        let store = self.files.store().map_err(|e| Refusal(format!("{e:#}")))?;
         let invalid = "the token is not valid: it was used, or it has expired, or it is of another cluster";
         let key = Key::parse(&format!("tokens/{}", ask.token)).ok_or_else(|| self.wrong(invalid))?;
         let kept = store.get(&key.to_string())?.ok_or_else(|| self.wrong(invalid))?;
@@ -149,6 +148,11 @@ impl Door {
                  gone for ever, `weft node rm {name}` first"
             )));
         }
+        if share.elsewhere && ask.member.is_some() {
+            return Err(Refusal(
+                "the store runs elsewhere: hosts run no shares of it, join without --member".to_owned(),
+            ));
+        }
         let authority = self.files.authority()?;
         let cert = authority.client(&ask.request, name.as_str())?;
         // Now the token is used up; of two who show it at once, one gets past here.
@@ -158,6 +162,9 @@ impl Door {
         };
         if store.commit(&used)? == Outcome::Conflict {
             return Err(Refusal(invalid.to_owned()));
+        }
+        if share.elsewhere {
+            return Ok(Joined { store: Some(self.files.elsewhere()?), ..Joined::default() });
         }
         let member = match &ask.member {
             None => None,
@@ -174,7 +181,7 @@ impl Door {
             endpoints.insert(0, endpoint(wish.address));
         }
         let trusted = std::fs::read_to_string(self.files.path("ca.pem"))?;
-        Ok(Joined { trusted, cert, endpoints, member })
+        Ok(Joined { trusted, cert, endpoints, member, store: None })
     }
 
     /// Refuses everybody for a while after too many wrong tokens.

@@ -60,7 +60,7 @@ pub(crate) enum Answer {
     Refused { why: String },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Joined {
     /// Whom to trust (PEM).
     pub(crate) trusted: String,
@@ -69,6 +69,21 @@ pub(crate) struct Joined {
     /// Where the store is.
     pub(crate) endpoints: Vec<String>,
     pub(crate) member: Option<JoinedMember>,
+    /// Instead of all these: a store that runs elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<Elsewhere>,
+}
+
+/// A store that is not weft's own, and what opens it: the same for all hosts that join by a token.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Elsewhere {
+    pub(crate) address: String,
+    pub(crate) ca: Option<String>,
+    pub(crate) cert: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) plaintext: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

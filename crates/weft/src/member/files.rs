@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use weft_agent::settings::{FILE, StoreFile};
-use weft_store::cluster::Credentials;
+use weft_agent::Config;
+use weft_agent::settings::{self, FILE, StoreFile};
 use weft_store::cluster::authority::{Authority, Pair};
+use weft_store::cluster::{Credentials, Etcd};
 
-use super::{CLIENTS, token};
+use super::exchange::Elsewhere;
+use super::{CLIENTS, failure, token};
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -31,6 +33,9 @@ pub(crate) struct Share {
     pub(crate) initial: String,
     /// Whether it joined others.
     pub(crate) joined: bool,
+    /// The store is somebody else's and runs elsewhere: this host has only a door to it.
+    #[serde(default)]
+    pub(crate) elsewhere: bool,
 }
 
 impl Files {
@@ -149,6 +154,59 @@ impl Files {
             key: Some(self.path("node.key")),
             ..Credentials::default()
         }
+    }
+
+    /// A client of the store: by this host's own share of it, or as its agent speaks to one that runs elsewhere.
+    pub(crate) fn store(&self) -> anyhow::Result<Etcd> {
+        let share = self.share()?;
+        if !share.elsewhere {
+            let own = format!("etcd://{}", endpoint(share.address));
+            return Etcd::new(&own, &self.credentials()).map_err(failure);
+        }
+        let settings = settings::read(&self.written()?).map_err(failure)?;
+        Etcd::new(&settings.store, &settings.credentials).map_err(failure)
+    }
+
+    /// What was written down of the store.
+    fn written(&self) -> anyhow::Result<StoreFile> {
+        let config = Config { state_dir: self.state_dir.clone(), ..Config::default() };
+        settings::find(&config).context("this host belongs to no cluster")
+    }
+
+    /// A store that runs elsewhere, as a host that joins needs to know it.
+    pub(crate) fn elsewhere(&self) -> anyhow::Result<Elsewhere> {
+        let file = self.written()?;
+        let read = |path: &Option<PathBuf>| {
+            let path = path.as_ref();
+            path.map(|p| fs::read_to_string(p).with_context(|| format!("failed to read {}", p.display())))
+                .transpose()
+        };
+        Ok(Elsewhere {
+            ca: read(&file.ca)?,
+            cert: read(&file.cert)?,
+            key: read(&file.key)?,
+            password: read(&file.password_file)?,
+            address: file.store,
+            user: file.user,
+            plaintext: file.plaintext,
+        })
+    }
+
+    /// Writes down a store that runs elsewhere, with what opens it.
+    pub(crate) fn write_elsewhere(&self, store: &Elsewhere) -> anyhow::Result<()> {
+        let write = |name: &str, text: &Option<String>| {
+            let path = self.path(name);
+            text.as_ref().map(|text| Files::write(&path, text).map(|()| path)).transpose()
+        };
+        self.write_store_file(&StoreFile {
+            store: store.address.clone(),
+            ca: write("store-ca.pem", &store.ca)?,
+            cert: write("store.pem", &store.cert)?,
+            key: write("store.key", &store.key)?,
+            user: store.user.clone(),
+            password_file: write("store.password", &store.password)?,
+            plaintext: store.plaintext,
+        })
     }
 
     /// The SHA-256 of the authority's certificate, as tokens have it.

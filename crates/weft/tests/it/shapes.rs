@@ -106,6 +106,35 @@ fn limits_are_asked_for_as_typed() {
 }
 
 #[test]
+fn ports_and_rates_that_are_none_are_refused_before_anybody_is_asked() {
+    let agent = Agent::new(|_| panic!("the agent was asked"));
+    for (option, typed, why) in [
+        ("-p", "0:80", "'0' is not a port"),
+        ("-p", "80:0", "'0' is not a port"),
+        ("-p", "65536:80", "'65536' is not a port"),
+        ("-p", "1000000000000000000:80", "is not a port"),
+        ("-p", "90-80:90-80", "90-80 is turned round"),
+        ("-p", "80-90:80", "11 ports of the host cannot lead to 1 ports"),
+        ("-p", "80:80/icmp", "'icmp' is not a protocol"),
+        ("-p", "host:80:80", "'host' is not an IP address"),
+        ("-p", "224.0.0.1:80:80", "cannot be published at 224.0.0.1"),
+        ("--bandwidth", "0", "0 would let nothing through"),
+        ("--bandwidth", "-/0", "0 would let nothing through"),
+        ("--bandwidth", "1000000000000000000", "the highest rate is 1T"),
+        ("--bandwidth", "1000000T", "the highest rate is 1T"),
+        ("--bandwidth", "1", "the lowest rate is 128k"),
+    ] {
+        let option = format!("{option}={typed}");
+        let run = agent.weft(&["attach", "--pid", "1", &option]).code(2);
+        assert!(run.err.contains(why), "{option}: {}", run.err);
+        if let Some(limit) = option.strip_prefix("--bandwidth=") {
+            let run = agent.weft(&["bandwidth", "set", "blue", &format!("--limit={limit}")]).code(2);
+            assert!(run.err.contains(why), "{option}: {}", run.err);
+        }
+    }
+}
+
+#[test]
 fn connect_takes_eth1_and_detach_does_not_mind_that_the_namespace_is_gone() {
     let agent = Agent::new(usual);
     agent.weft(&["network", "connect", "app", "--pid", "1", "--name", "web"]).ok();

@@ -10,10 +10,11 @@ use weft_model::{
     AttachmentId, Cluster, Encapsulation, Mac, Mode, Network, NetworkId, NetworkName, Node, NodeName,
 };
 use weft_plan::address::{Addresses, Pool, Wish, block};
-use weft_store::cluster::{ClusterStore, InMemory, Incarnation, Summary, Watch};
+use weft_store::cluster::{ClusterStore, InMemory, Incarnation, Summary, View, Watch};
 
 use super::super::claims::Need;
 use super::super::member::{Host, Member, Times, Unreadable};
+use super::super::networks::Done;
 
 pub(super) const TIMES: Times =
     Times { lease: Duration::from_secs(15), idle: 60, quarantine: Duration::from_secs(60) };
@@ -174,6 +175,19 @@ impl Host for Sim {
     fn founding_networks(&mut self) -> Vec<Network> {
         self.founding.clone()
     }
+
+    fn stand_alone(&mut self) -> Result<(), weft_model::api::Error> {
+        if !self.can_write || !self.now.workloads.is_empty() {
+            return Err(weft_model::api::Error::new(
+                weft_model::api::ErrorKind::Exists,
+                "workloads are here",
+            ));
+        }
+        self.adopt(Cluster::default(), &Unreadable::default());
+        self.addresses.clear();
+        self.disk = self.now.clone();
+        Ok(())
+    }
 }
 
 /// A simulated host: its engine's side, its part in the store, its connection.
@@ -246,6 +260,24 @@ impl Ground {
         let machine = &mut self.machines[n];
         (machine.member, machine.watch) = (member, None);
         machine.sim.restart();
+    }
+
+    /// The host leaves the cluster, if it can, and joins again at once.
+    pub(super) fn leave(&mut self, n: usize) {
+        if self.machines[n].watch.is_none() || self.machines[n].sim.stand_alone().is_err() {
+            return;
+        }
+        for _ in 0..5 {
+            match self.machines[n].member.leave() {
+                Ok(Done::Yes) => {
+                    let name = self.machines[n].sim.name.clone();
+                    let view = View::of(&self.store.snapshot().unwrap());
+                    assert!(view.blocks_of(&name).is_empty() && !view.nodes.contains_key(&name));
+                    return self.crash(n, true);
+                }
+                _ => self.hear(n),
+            }
+        }
     }
 
     pub(super) fn pass(&mut self, seconds: u64) {

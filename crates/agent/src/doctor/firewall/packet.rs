@@ -12,14 +12,17 @@ use crate::doctor::Facts;
 const OUTSIDE4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 const OUTSIDE6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 
-/// The first packet of a TCP connection.
+/// The first packet of a TCP connection, or one in a tunnel.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     pub(super) what: String,
     pub(super) hook: Hook,
     pub(super) subnets: Vec<IpNet>,
-    from: IpAddr,
-    to: IpAddr,
+    /// A packet of another host's: in VXLAN.
+    pub(super) tunnelled: bool,
+    pub(super) from: IpAddr,
+    /// `None`: this host, whatever its address.
+    to: Option<IpAddr>,
     iif: IfName,
     oif: Option<IfName>,
 }
@@ -41,8 +44,9 @@ pub(super) fn packets(facts: &Facts) -> Vec<Packet> {
             let packet = |what: String, hook, to, oif| Packet {
                 what,
                 hook,
-                to,
+                to: Some(to),
                 oif,
+                tunnelled: false,
                 from: nth(2),
                 iif: iif.clone(),
                 subnets: subnets.clone(),
@@ -60,7 +64,29 @@ pub(super) fn packets(facts: &Facts) -> Vec<Packet> {
             all.push(packet(what, Hook::Input, nth(1), None));
         }
     }
+    all.extend(uplink.into_iter().flat_map(|uplink| tunnelled(facts, &uplink)));
     all
+}
+
+/// What the first of the hosts behind a tunnel sends, per family of the underlay.
+fn tunnelled(facts: &Facts, uplink: &IfName) -> Vec<Packet> {
+    let behind = facts.peers.iter().filter(|p| p.reaches.iter().any(|r| r.path == "vxlan"));
+    // Two hosts take IPv4 if both have it.
+    let outer: Vec<IpAddr> = behind
+        .filter_map(|p| p.addresses.iter().find(|a| a.is_ipv4()).or(p.addresses.first()).copied())
+        .collect();
+    let first = |v4: bool| outer.iter().find(|a| a.is_ipv4() == v4).copied();
+    let packet = |from: IpAddr| Packet {
+        what: format!("what other hosts send here in VXLAN (UDP port 4789), such as {from}"),
+        hook: Hook::Input,
+        subnets: Vec::new(),
+        tunnelled: true,
+        from,
+        to: None,
+        iif: uplink.clone(),
+        oif: None,
+    };
+    [first(true), first(false)].into_iter().flatten().map(packet).collect()
 }
 
 fn nth(subnet: IpNet, n: u8) -> IpAddr {
@@ -95,6 +121,8 @@ impl Packet {
     pub(super) fn bytes(&self, field: Field) -> Option<Vec<u8>> {
         const NEW: u32 = 8; // ct state new
         const TCP: u8 = 6;
+        const UDP: u8 = 17;
+        const VXLAN: u16 = 4789;
         let name = |name: &IfName| {
             let mut bytes = name.as_str().as_bytes().to_vec();
             bytes.resize(16, 0);
@@ -108,8 +136,9 @@ impl Packet {
             Field::IifName => name(&self.iif),
             Field::OifName => name(self.oif.as_ref()?),
             Field::IpSaddr | Field::Ip6Saddr => address(self.from),
-            Field::IpDaddr | Field::Ip6Daddr => address(self.to),
-            Field::L4Proto | Field::IpProtocol => vec![TCP],
+            Field::IpDaddr | Field::Ip6Daddr => address(self.to?),
+            Field::L4Proto | Field::IpProtocol => vec![if self.tunnelled { UDP } else { TCP }],
+            Field::ThDport if self.tunnelled => VXLAN.to_be_bytes().to_vec(),
             Field::NfProto => vec![if self.from.is_ipv4() { 2 } else { 10 }],
             Field::Protocol => if self.from.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] }.to_vec(),
             Field::CtState => NEW.to_ne_bytes().to_vec(),
@@ -118,6 +147,11 @@ impl Packet {
             Field::IifType => 1_u16.to_ne_bytes().to_vec(), // ARPHRD_ETHER
             Field::Payload { base: weft_kernel::nft::PayloadBase::Network, offset, length } => {
                 self.header(offset, length)?
+            }
+            Field::Payload { base: weft_kernel::nft::PayloadBase::Transport, offset: 2, length: 2 }
+                if self.tunnelled =>
+            {
+                VXLAN.to_be_bytes().to_vec()
             }
             _ => return None,
         })

@@ -161,3 +161,29 @@ fn a_fix_speaks_the_words_of_whoever_keeps_the_table() {
     assert_eq!(fix("filter", "FORWARD")[0], "iptables -I FORWARD -i weft+ -j ACCEPT");
     assert_eq!(fix("host", "forward")[0], "nft insert rule inet host forward iifname \"weft*\" accept");
 }
+
+#[test]
+fn the_port_of_tunnels_must_be_open_to_other_hosts() {
+    use crate::doctor::facts::tests::peer;
+    let judged = |rules: &str, path: &str| {
+        let netns = Netns::anonymous().unwrap();
+        let output = netns.command("sh").args(["-ec", rules]).output().unwrap();
+        assert!(output.status.success(), "{rules}: {}", String::from_utf8_lossy(&output.stderr));
+        let read = || nft::foreign(Linux::open().unwrap().netfilter(), &weft_kernel::ours::tables()).unwrap();
+        let tables = netns.run(read).unwrap();
+        let peers = vec![peer("host2", 12, path)];
+        let found = findings(&Facts { tables, peers, ..facts(&["10.119.0.0/16"]) });
+        let about = found.into_iter().filter(|f| f.what.contains("4789"));
+        about.map(|f| (f.severity, f.fix[0].clone())).collect::<Vec<_>>()
+    };
+    let shut = "nft 'table inet x { chain in { type filter hook input priority 0; policy drop; tcp dport 22 accept; }; }'";
+    let fix = "nft insert rule inet x in ip saddr 192.0.2.12 udp dport 4789 accept";
+    assert_eq!(judged(shut, "vxlan"), [(Severity::Error, fix.to_owned())]);
+    assert_eq!(judged(shut, "direct"), []);
+    let open = format!("{shut}; {}", fix.replace("ip saddr", "'ip saddr").replace("accept", "accept'"));
+    assert_eq!(judged(&open, "vxlan"), []);
+    let tables = "iptables -P INPUT DROP";
+    let fix = "iptables -I INPUT -p udp --dport 4789 -s 192.0.2.12 -j ACCEPT";
+    assert_eq!(judged(tables, "vxlan"), [(Severity::Error, fix.to_owned())]);
+    assert_eq!(judged(&format!("{tables}; {fix}"), "vxlan"), []);
+}

@@ -31,6 +31,11 @@ pub(crate) struct Record {
 }
 
 impl Store {
+    /// The folder in which all layers of a host are, whose state is there.
+    pub(crate) fn layers_of(state: &Path) -> PathBuf {
+        state.join("images/layers")
+    }
+
     /// A layer's folder; its files are in `diff` there.
     pub(crate) fn layer(&self, chain_id: &Digest) -> PathBuf {
         self.root.join("layers").join(chain_id.hex())

@@ -94,6 +94,40 @@ impl Store {
     }
 }
 
+impl Rootfs {
+    /// A plain folder of the host as the only layer below; devices in it are the host's and can be opened.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn over(lower: &Path, container: &Path) -> Result<Rootfs, StoreError> {
+        let folder = |name: &str| container.join(name);
+        let rootfs = Rootfs {
+            lowerdirs: vec![lower.to_owned()],
+            upperdir: folder("upper"),
+            workdir: folder("work"),
+            merged: folder("merged"),
+            devices: true,
+        };
+        for path in [&rootfs.upperdir, &rootfs.workdir, &rootfs.merged] {
+            private_folder(path, true)?;
+        }
+        as_in(lower, &rootfs.upperdir)?;
+        Ok(rootfs)
+    }
+}
+
+/// These would begin another layer or option.
+fn plain<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), StoreError> {
+    let special = |path: &&PathBuf| path.as_os_str().as_bytes().iter().any(|b| b":,\\".contains(b));
+    match paths.into_iter().find(special) {
+        None => Ok(()),
+        Some(path) => {
+            let why = "overlayfs cannot take a path with ':', ',' or '\\' in it";
+            Err(StoreError::Unsafe { path: path.clone(), why })
+        }
+    }
+}
+
 /// The root of what is merged is the upper folder's: it must not hide that of the image.
 fn as_in(model: &Path, folder: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::io("set owner and mode of", folder, source);
@@ -109,15 +143,13 @@ impl Rootfs {
     /// [`StoreError`].
     pub fn attach(&self, volatile: bool) -> Result<(), StoreError> {
         let failed = |source| StoreError::Mount { what: "mount", path: self.merged.clone(), source };
-        for path in self.lowerdirs.iter().chain([&self.upperdir, &self.workdir]) {
-            if path.as_os_str().as_bytes().iter().any(|b| matches!(b, b':' | b',' | b'\\')) {
-                let why = "overlayfs cannot take a path with ':', ',' or '\\' in it";
-                return Err(StoreError::Unsafe { path: path.clone(), why });
-            }
-        }
+        plain([&self.upperdir, &self.workdir])?;
         match self.attach_by_parts(volatile) {
             // Before Linux 6.7 a layer cannot be named by itself; and no word may have more than 255 bytes.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::TOOBIG) => self.attach_by_line(volatile).map_err(failed),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::TOOBIG) => {
+                plain(&self.lowerdirs)?;
+                self.attach_by_line(volatile).map_err(failed)
+            }
             other => other.map_err(|errno| failed(errno.into())),
         }
     }
