@@ -63,7 +63,7 @@ impl Engine {
             host_ends: BTreeMap::new(),
             inside: BTreeMap::new(),
             standing: weft_plan::services::Standing::default(),
-            remote_unknown: crate::cluster::settings::is_member(config),
+            remote_unknown: crate::settings::is_member(config),
             denials: crate::flows::Denials::default(),
             numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
                 &found.state.tables,
