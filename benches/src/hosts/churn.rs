@@ -45,7 +45,7 @@ fn block(number: u16) -> Result<IpNet> {
 fn puts(number: u16) -> Result<Vec<Op>> {
     let [high, low] = number.to_be_bytes();
     let node = Node {
-        addresses: vec![format!("198.18.{high}.{}/32", low).parse()?],
+        addresses: vec![format!("198.18.{high}.{low}/32").parse()?],
         mtu: 1500,
         blocks: [].into(),
         mac: Mac([2, 0x77, 0x76, 1, high, low]),

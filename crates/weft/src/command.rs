@@ -36,5 +36,6 @@ pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;
+pub(crate) mod trace;
 pub(crate) mod uninstall;
 pub(crate) mod version;

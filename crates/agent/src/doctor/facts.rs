@@ -114,7 +114,7 @@ pub fn gather(status: Option<Status>) -> Result<Facts, String> {
         clock_kept: weft_kernel::clock::is_kept(),
         networks: state.links.iter().filter_map(place).collect(),
         wires: of_kind(|k| *k == Kind::Wire),
-        tunnels: tunnels.map(|(name, l)| (name.clone(), l.kind.clone())).collect(),
+        tunnels: tunnels.map(|(name, l)| (name.clone(), l.kind)).collect(),
         uplinks: uplinks.into_iter().map(|(name, _)| name).collect(),
         tables: nft::foreign(kernel.netfilter(), &tables()).unwrap_or_default(),
         ..Facts::default()

@@ -36,7 +36,7 @@ impl Engine {
     fn findings(&self) -> Vec<String> {
         let lasting = [&self.health, &self.strange, &self.store_problems, &self.plan.policy.problems];
         let lasting = lasting.into_iter().flatten().chain(&self.own_problem).cloned();
-        lasting.chain(self.ports_health()).chain(self.records.health()).collect()
+        lasting.chain(self.refusals()).chain(self.ports_health()).chain(self.records.health()).collect()
     }
 
     /// All networks with their use.
@@ -93,7 +93,7 @@ impl Engine {
         else {
             return comment;
         };
-        let subject = self.plan.policy.subjects.values().find(|s| s.host_end.as_str() == host_end);
+        let subject = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end);
         let Some(subject) = subject else { return comment };
         let judged = if direction == "ingress" { &subject.ingress } else { &subject.egress };
         let by = judged.as_ref().map(|j| j.by.join(", ")).unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use weft_model::policy::WorkloadPort;
+use weft_model::policy::{Protocol, WorkloadPort};
 use weft_model::{Declared, Mode, Object, Service, ServiceRanges, World};
 
 use super::allocate::{Taken, settle};
@@ -73,7 +73,7 @@ fn a_selector_finds_workloads_of_its_namespace_wherever_they_are() {
 fn a_named_port_is_each_backends_own() {
     let mut world = cases::world(Mode::Routed, false);
     for (number, workload) in (8000..).zip(world.workloads.values_mut()) {
-        let port = WorkloadPort { protocol: weft_model::policy::Protocol::Tcp, port: number };
+        let port = WorkloadPort { protocol: Protocol::Tcp, port: number };
         workload.profile.named_ports = [("http".parse().unwrap(), port)].into();
         workload.profile.labels.insert("all".parse().unwrap(), "yes".parse().unwrap());
     }
@@ -231,25 +231,25 @@ impl Kept {
         }
     }
 
-    fn object(&mut self, after: Option<Object>, id: &weft_model::ObjectId) {
+    fn object(&mut self, after: Option<&Object>, id: &weft_model::ObjectId) {
         let before = self.world.declared.remove(id);
-        if let Some(object) = after.clone() {
-            self.world.declared.insert(object);
+        if let Some(object) = after {
+            self.world.declared.insert(object.clone());
         }
-        let touched = match (&before, &after) {
+        let touched = match (before.as_ref(), after) {
             (Some(Object::EndpointSlice(_)), _) | (_, Some(Object::EndpointSlice(_))) => {
-                let of = |o: &Option<Object>| match o {
+                let of = |o: Option<&Object>| match o {
                     Some(Object::EndpointSlice(slice)) => Some(slice.clone()),
                     _ => None,
                 };
-                self.standing.slice(of(&before).as_ref(), of(&after).as_ref())
+                self.standing.slice(of(before.as_ref()).as_ref(), of(after).as_ref())
             }
             _ => {
-                let of = |o: &Option<Object>| match o {
+                let of = |o: Option<&Object>| match o {
                     Some(Object::Service(service)) => Some(service.clone()),
                     _ => None,
                 };
-                let (before, after) = (of(&before), of(&after));
+                let (before, after) = (of(before.as_ref()), of(after));
                 self.standing.service(&self.world, before.as_ref(), after.as_ref());
                 before.into_iter().chain(after).map(|s| s.name()).collect()
             }
@@ -273,13 +273,13 @@ impl Kept {
         match event {
             Event::Service(n, spec) => {
                 let service = settled(&self.world.declared, service(&name(*n), SPECS[*spec])).unwrap();
-                self.object(Some(Object::Service(service)), &id(weft_model::Kind::Service, *n));
+                self.object(Some(&Object::Service(service)), &id(weft_model::Kind::Service, *n));
             }
             Event::NoService(n) => self.object(None, &id(weft_model::Kind::Service, *n)),
             Event::Slice(n, of) => {
                 let endpoints = format!(r#"[{{"addresses":["192.0.2.{n}"]}},{{"addresses":["192.0.2.9"]}}]"#);
                 let slice = slice(&name(*n), &name(*of), &endpoints, r#"[{"name":"u","port":5}]"#);
-                self.object(Some(slice), &id(weft_model::Kind::EndpointSlice, *n));
+                self.object(Some(&slice), &id(weft_model::Kind::EndpointSlice, *n));
             }
             Event::NoSlice(n) => self.object(None, &id(weft_model::Kind::EndpointSlice, *n)),
             Event::Label(n, l) => {
