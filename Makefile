@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where the programs are: statically linked, so that they run on any host and in any container.
 BIN    := $(TARGET)/dist
 
-.PHONY: help demo test test-long bench-attach bench-run bench-unpack bench-overlay bench-scale bench-services lint fuzz build setup-demo setup-test clean
+.PHONY: help demo test test-long bench-attach bench-run bench-unpack bench-overlay bench-scale bench-policy bench-path bench-services lint fuzz build setup-demo setup-test clean
 
 help:
 	@echo "make demo          install what it needs, build, and show the main job (about two minutes after the build)"
@@ -16,6 +16,8 @@ help:
 	@echo "make bench-unpack  measure unpacking of layers beside tar; the table is in docs/benchmarks.md"
 	@echo "make bench-overlay measure paths between two hosts, by hand and by weft; docs/benchmarks.md"
 	@echo "make bench-scale   plan 5,000 hosts, put 1,000 into a real kernel, follow them as they come and go; docs/benchmarks.md"
+	@echo "make bench-policy  what policy costs, packets and changes, beside a rule per peer; docs/benchmarks.md"
+	@echo "make bench-path    the way between two containers of one host beside a wire; docs/benchmarks.md"
 	@echo "make bench-services what services cost a connection, a load and a change, beside kube-proxy's shapes of rules"
 	@echo "make build         the programs, in $(BIN)"
 	@echo "make lint          format, clippy, and what is known of the dependencies"
@@ -37,6 +39,7 @@ build:
 demo: setup-demo build
 	@scripts/demo $(BIN)
 	@scripts/demo-hosts $(BIN)
+	@scripts/demo-policy $(BIN)
 
 test: setup-test build
 	@WEFT_BIN=$(abspath $(BIN)) scripts/test
@@ -63,6 +66,14 @@ bench-overlay: setup-bench build
 bench-scale: setup-bench build
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-hosts
 	$(TARGET)/$(HOST)/release/bench-hosts scale $(abspath $(BIN))/weft
+
+bench-policy: setup-bench
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-policy
+	$(TARGET)/$(HOST)/release/bench-policy policy $(ARGS)
+
+bench-path: setup-bench build
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-policy
+	$(TARGET)/$(HOST)/release/bench-policy path --weft $(abspath $(BIN))/weft $(ARGS)
 
 bench-services: setup-bench
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-services

@@ -1,5 +1,7 @@
 //! The worlds of `weft_plan::policy::cases` made real: nine workloads on a host with an agent, and packets between them.
 
+pub mod host;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;

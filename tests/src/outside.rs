@@ -19,6 +19,7 @@ pub const NAME: &str = "outside";
 const SCRIPT: &str = "
     ip netns add outside
     ip link add uplink0 type veth peer name eth0 netns outside
+    sysctl -qw net.ipv6.conf.uplink0.accept_dad=0; ip netns exec outside sysctl -qw net.ipv6.conf.eth0.accept_dad=0
     ip addr add 192.0.2.1/24 dev uplink0; ip addr add 2001:db8:1::1/64 dev uplink0 nodad
     ip -n outside addr add 192.0.2.2/24 dev eth0; ip -n outside addr add 2001:db8:1::2/64 dev eth0 nodad
     ip link set uplink0 up; ip -n outside link set eth0 up; ip -n outside link set lo up

@@ -19,8 +19,8 @@ use weft_kernel::netns::Netns;
 use crate::programs;
 use crate::wait;
 
-const OUTER: &str = include_str!("sandbox_outer.sh");
-const INNER: &str = include_str!("sandbox_inner.sh");
+const OUTER: &str = concat!(include_str!("../../scripts/lib/cgroups.sh"), include_str!("sandbox_outer.sh"));
+const INNER: &str = concat!(include_str!("../../scripts/lib/cgroups.sh"), include_str!("sandbox_inner.sh"));
 
 /// A private host. Dropping it ends everything that runs inside.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-# First process of a sandbox: hides what engines write to behind mounts of its own, says
+# First process of a sandbox (behind scripts/lib/cgroups.sh): hides what engines write to behind mounts of its own, says
 # "ready PID", and waits for its stdin to end. When it ends, the kernel kills all that runs inside.
 set -eu
 tag=$1
@@ -26,32 +26,13 @@ rm -f /etc/resolv.conf
 echo 'nameserver 127.0.0.1' >/etc/resolv.conf # nobody answers: names are not what is tested here
 
 # A sysfs of this network namespace, with the cgroup hierarchies as this cgroup namespace shows them.
-hierarchies=$(awk '$3 == "cgroup" || $3 == "cgroup2" { print $2, $3, $4 }' /proc/mounts)
-umount -l /sys
-mount -t sysfs sysfs /sys
-case $hierarchies in
-"/sys/fs/cgroup cgroup2 "*)
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    # Nobody is in this cgroup itself any more, so it may hand its controllers on.
+cgroups_hide
+# On v2 nobody is in this cgroup itself any more, so it may hand its controllers on.
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
         echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control || true
     done
-    ;;
-*)
-    mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
-    while read -r point type options; do
-        mkdir -p "$point"
-        controllers=$(echo "$options" | tr , '\n' |
-            grep -vE '^(rw|ro|relatime|nosuid|nodev|noexec|xattr|clone_children|release_agent=.*|nsdelegate|memory_recursiveprot)$' |
-            paste -sd, || true)
-        case $type:$controllers in
-        cgroup2:*) mount -t cgroup2 cgroup2 "$point" ;;
-        cgroup:name=*) mount -t cgroup -o "none,$controllers" cgroup "$point" ;;
-        cgroup:*) mount -t cgroup -o "$controllers" cgroup "$point" ;;
-        esac
-    done <<<"$hierarchies"
-    ;;
-esac
+fi
 mount -t proc proc /proc
 mount --make-rshared / # engines propagate mounts into their containers
 

@@ -26,7 +26,8 @@ const FOREIGN: &str = "
     nft add table inet theirs; nft 'add chain inet theirs in { type filter hook input priority 5; }'
     nft add rule inet theirs in ip saddr 192.0.2.99 drop
     iptables -A FORWARD -i docker0 -j ACCEPT; iptables -t nat -A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE
-    ip link add theirs0 type bridge; ip link set theirs0 up; ip addr add 10.99.0.1/24 dev theirs0
+    ip6tables -A FORWARD -i docker0 -j ACCEPT; ip6tables -t nat -A POSTROUTING -s fd99::/64 -j MASQUERADE
+    ip link add theirs0 type bridge; ip link set theirs0 addrgenmode none; ip link set theirs0 up; ip addr add 10.99.0.1/24 dev theirs0
     tc qdisc add dev theirs0 root handle 1: tbf rate 1mbit burst 10k latency 100ms";
 
 fn ports() -> Value {
@@ -85,7 +86,7 @@ impl Stage {
     fn dump(&self) -> Result<String> {
         let host = &self.chains.host;
         let queues =
-            host.sh("tc qdisc show | grep -v -e noqueue -e 'qdisc fq' | sed 's/^/queue /; s/backlog.*//'")?;
+            host.sh("tc qdisc show | grep -v -e noqueue -e 'qdisc fq' | sed 's/^/queue /; s/ *$//'")?;
         Ok(format!("{}\n{}", host.dump()?, queues.trim_end()))
     }
 

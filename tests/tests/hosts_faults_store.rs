@@ -124,7 +124,9 @@ fn agents_die_and_are_upgraded() -> Result<()> {
         .map(|liar| packet(router, shared.hosts[0].mac(), &tcp((liar, 4000), (victim, 4001), 2, 1, 0)));
     let tap = Tap::open(shared.underlay.netns(), shared.underlay.link())?;
     let (end, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let streams = Streams::between(&talkers, &PAIRS)?;
+    // A hundred connections, and twice as many streams of datagrams, in the long run.
+    let many = if std::env::var_os("WEFT_FULL").is_some() { 50 } else { 1 };
+    let streams = Streams::between(&talkers, &PAIRS.repeat(many))?;
     std::thread::scope(|scope| -> Result<()> {
         scope.spawn(|| {
             while !end.load(Ordering::Relaxed) {

@@ -163,6 +163,14 @@ fn from_a_registry_that_asks_who_is_there() -> Result<()> {
     ground.forget()?;
     ground.weft(&["image", "pull", "--ca", AUTHORITY, "--auth-file", "/run/auth.json", &pinned])?;
     ensure!(ground.id(&pinned)? == id, "another image");
+    // A container of an image that is not here brings it.
+    ground.forget()?;
+    let run = |what: &str| {
+        let access = format!("SSL_CERT_FILE={AUTHORITY} REGISTRY_AUTH_FILE=/run/auth.json");
+        host.sh(&format!("{access} {WEFT} run --rm --network none {HOST}/{what}"))
+    };
+    ensure!(run("team/app:1")?.trim() == "hello", "it did not run");
+    refused(run("team/absent:1"), "has no team/absent:1")?;
     // Whoever keeps the registry changes a layer: the digest tells.
     ground.forget()?;
     host.sh("for f in $(find /run/registry/data -name data -size +1000k); do printf X | dd of=$f bs=1 seek=5000 conv=notrunc 2>/dev/null; done")?;

@@ -73,6 +73,7 @@ fn a_lab_from_up_to_down() -> Result<()> {
     let web = address(&lab.ok(&["run", "host1", "web"])?)?;
     let near = address(&lab.ok(&["run", "host2", "near"])?)?;
     let far = address(&lab.ok(&["run", "host3", "far"])?)?;
+    ensure!([&web, &near, &far] == ["10.101.0.2", "10.101.1.2", "10.101.2.2"], "{web} {near} {far}");
     for to in [&near, &far] {
         lab.reaches("web", to)?;
     }

@@ -202,6 +202,32 @@ fn on_a_network() -> Result<()> {
 }
 
 #[test]
+fn what_it_would_do_is_printed_and_not_done() -> Result<()> {
+    let c = Containers::new()?;
+    let options =
+        ["--explain", "--name", "box", "--memory", "64m", "-v", "/run:/mnt:ro", "--user", "7", "-e", "A=b c"];
+    let script = c.ok(&[&["run"], &options[..], &[BUSYBOX, "sh", "-c", "echo it's"]].concat())?;
+    for line in [
+        "mount -t overlay weft -o lowerdir=/var/lib/weft/images/layers/",
+        "ip netns add box",
+        "10.77.0.",
+        "67108864",
+        "nsenter --net=/run/netns/box unshare --mount --pid --uts --ipc --cgroup --fork",
+        "mount --rbind /run mnt",
+        "mount -o remount,bind,ro mnt",
+        "pivot_root . old",
+        "--reuid=7",
+        "'A=b c' ",
+        "sh -c 'echo it'\\''s'",
+    ] {
+        ensure!(script.contains(line), "no '{line}' in:\n{script}");
+    }
+    c.host.sandbox().write("/run/script", &script)?;
+    c.host.sh("sh -n /run/script")?;
+    c.clean()
+}
+
+#[test]
 fn a_hundred_at_once() -> Result<()> {
     let c = Containers::new()?;
     let name = |n: usize| format!("crowd-{n}");

@@ -46,7 +46,6 @@ fn a_container_is_shut_in() -> Result<()> {
         ("busybox dmesg 2>&1", "not permitted"),
         ("busybox wc -c /proc/kcore /proc/keys /proc/timer_list 2>&1", "0 total"),
         ("busybox ls /run/weft /run/weft/agent.sock 2>&1", "no such file"),
-        ("busybox ls /proc/1/root/run/weft 2>&1", "no such file"),
         (
             "grep -E 'Seccomp:|CapEff|CapInh' /proc/self/status | busybox tr '\\n\\t' '  '",
             "capeff: 00000000a80425fb",
@@ -170,6 +169,59 @@ fn a_host_that_was_restarted_with_containers_half_made() -> Result<()> {
         "what it wrote is kept"
     );
     c.ok(&["rm", "ran", "model"])?;
+    c.clean()
+}
+
+#[test]
+fn after_a_boot_those_start_that_are_to() -> Result<()> {
+    let c = Containers::new()?;
+    let once = "echo run >>/count; exec sleep 300";
+    for (name, policy) in
+        [("always", "always"), ("mine", "unless-stopped"), ("halted", "unless-stopped"), ("plain", "no")]
+    {
+        c.ok(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--restart",
+            policy,
+            "--network",
+            "none",
+            BUSYBOX,
+            "sh",
+            "-c",
+            once,
+        ])?;
+    }
+    // The host goes down: two are stopped by hand before, the others by whoever ends all processes.
+    c.ok(&["stop", "-t", "0", "halted", "plain"])?;
+    for name in ["always", "mine"] {
+        let shim = c.inspect(name)?["live"]["shim"].as_i64().context("no shim")?;
+        c.host.sh(&format!("kill {shim}; while kill -0 {shim} 2>/dev/null; do sleep 0.05; done"))?;
+        ensure!(c.inspect(name)?["end"]["stopped"] == false, "{}", c.inspect(name)?);
+    }
+    ensure!(c.inspect("halted")?["end"]["stopped"] == true, "{}", c.inspect("halted")?);
+    // In the same boot nothing is started that is over.
+    ensure!(c.ok(&["start", "--after-boot"])?.is_empty(), "something was started");
+    c.host.sh("sed -i 's/\"boot\":\"[^\"]*\"/\"boot\":\"older\"/' /var/lib/weft/containers/*/end.json")?;
+    let started = c.ok(&["start", "--after-boot"])?;
+    ensure!(started.split_whitespace().eq(["always", "mine"]), "{started}");
+    ensure!(c.ok(&["start", "--after-boot"])?.is_empty(), "they were started twice");
+    // With what they had written; by hand the others do, too.
+    ensure!(c.ok(&["exec", "always", "cat", "/count"])? == "run\nrun\n", "it began anew");
+    c.ok(&["start", "plain"])?;
+    ensure!(c.ok(&["exec", "plain", "cat", "/count"])? == "run\nrun\n", "it began anew");
+    let again = c.weft(&["start", "plain"])?;
+    ensure!(String::from_utf8_lossy(&again.stderr).contains("'plain' runs"), "{again:?}");
+    // One that cannot be made keeps what it wrote, and says why.
+    c.host.sh("ip netns add halted")?;
+    let refused = c.weft(&["start", "halted"])?;
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("network namespace 'halted'"), "{refused:?}");
+    let said = c.inspect("halted")?;
+    ensure!(said["end"]["error"].as_str().is_some_and(|e| e.contains("'halted'")), "{said}");
+    c.host.sh("ip netns delete halted; cat /var/lib/weft/containers/halted/upper/count")?;
+    c.ok(&["rm", "-f", "always", "mine", "halted", "plain"])?;
     c.clean()
 }
 

@@ -45,6 +45,14 @@ fn round(kill: bool) -> Result<()> {
         "{WEFT} network create lan --mode bridge && {WEFT} attach one && {WEFT} attach two --network lan &&
          {WEFT} network connect lan one && {WEFT} attach three --ip 10.119.7.7 --peer-name weft-mine"
     ))?;
+    host.sh(&format!(
+        "mkdir -p /run/tmp/root/bin && cp $(command -v busybox) /run/tmp/root/bin/ &&
+         {WEFT} run -d --name box --rootfs /run/tmp/root /bin/busybox sleep 300"
+    ))?;
+    let inventory = host.sh(&format!("{WEFT} inventory"))?;
+    for line in ["container  box", "namespace  /run/netns/box", "containers/box/merged", "weft/box"] {
+        ensure!(inventory.contains(line), "no '{line}' in:\n{inventory}");
+    }
     let forwarding = host.sh("cat /proc/sys/net/ipv4/ip_forward")?;
     ensure!(forwarding.trim() == "1", "the agent has not switched forwarding on");
     let learning = host.sh("cat /proc/sys/net/ipv6/conf/uplink/accept_ra")?;
@@ -53,7 +61,8 @@ fn round(kill: bool) -> Result<()> {
         host.sh("kill -9 $(pgrep -x weft)")?;
         ensure!(agent.wait(wait::LONG / 6).is_ok(), "the agent is not dead");
     }
-    host.sh(&format!("{WEFT} uninstall || /run/tmp/weft uninstall"))?;
+    let said = host.sh(&format!("{WEFT} uninstall 2>&1 || /run/tmp/weft uninstall 2>&1"))?;
+    ensure!(said.contains("container box stopped"), "nothing of the container:\n{said}");
 
     let inventory = host.sh("/run/tmp/weft inventory --offline")?;
     ensure!(inventory.contains("nothing"), "weft still finds:\n{inventory}");

@@ -5,10 +5,8 @@
 
 mod agent;
 mod contestant;
-mod document;
 mod gates;
 mod host;
-mod machine;
 mod options;
 mod pairs;
 mod program;
@@ -24,6 +22,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use weft_benches::{document, machine};
 
 use crate::agent::Agent;
 use crate::contestant::{Contestant, Kind, Netavark};
@@ -51,7 +50,8 @@ fn main() -> Result<ExitCode> {
     let text = report::markdown(&results, &gates);
     say(&format!("\n{text}"));
     if let Some(path) = &options.write {
-        document::write(path, &text).with_context(|| format!("failed to write {}", path.display()))?;
+        document::write(path, "bench-attach", &text)
+            .with_context(|| format!("failed to write {}", path.display()))?;
     }
     let failed = gates.iter().any(|g| !g.passed);
     Ok(if options.gate && failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -3,12 +3,11 @@
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod churn;
-mod machine;
 mod overlay;
-mod pair;
 mod scale;
 
 use anyhow::{Result, bail};
+use weft_benches::machine;
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -12,7 +12,7 @@ use weft_kernel::rtnl::link;
 use weft_lab::{Cluster, Host, Links, Namespace, Underlay, shared_network};
 use weft_model::{Encapsulation, Mac, Mode};
 
-use crate::pair::{Figures, measure};
+use weft_benches::pair::{Figures, measure};
 
 const ROUNDS: usize = 7;
 const MTU: u32 = 1500;

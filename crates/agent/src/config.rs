@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use weft_kernel::loopback;
 use weft_model::NodeName;
+use weft_model::policy::{Failsafe, OpenPort};
 
 /// Where the configuration is looked for unless told otherwise.
 pub const PATH: &str = "/etc/weft/config.toml";
@@ -70,10 +71,17 @@ pub struct Config {
     pub node_ports: [u16; 2],
     /// Ranges of other people's addresses at which services may answer (`externalIPs`); none unless they are named here.
     pub external_ips: Vec<IpNet>,
+    /// Ports of this host that no policy for hosts can close; `[]` for none. By default ssh, joining, the store, agents' questions
+    /// and the answers of DHCP.
+    pub failsafe_ingress: Vec<OpenPort>,
+    /// Ports of others that no policy for hosts can close to this one; `[]` for none. By default names, joining, the store, agents'
+    /// questions and those of DHCP; with them go the ports of `store`.
+    pub failsafe_egress: Vec<OpenPort>,
 }
 
 impl Default for Config {
     fn default() -> Config {
+        let failsafe = Failsafe::default();
         Config {
             node: None,
             state_dir: "/var/lib/weft".into(),
@@ -99,6 +107,8 @@ impl Default for Config {
             service_ranges: weft_model::ServiceRanges::default().addresses,
             node_ports: weft_model::ServiceRanges::default().node_ports.into(),
             external_ips: Vec::new(),
+            failsafe_ingress: failsafe.ingress.into_iter().collect(),
+            failsafe_egress: failsafe.egress.into_iter().collect(),
         }
     }
 }

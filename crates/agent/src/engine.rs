@@ -8,6 +8,7 @@ mod cluster;
 mod collect;
 mod detach;
 mod events;
+mod host;
 mod mac;
 mod network;
 mod object;
@@ -16,6 +17,7 @@ mod policy;
 mod ports;
 mod record;
 mod recover;
+mod refusal;
 mod report;
 mod services;
 mod share;
@@ -33,10 +35,12 @@ use weft_kernel::loopback::Place;
 use weft_kernel::nft::{Item, Key, TableName, Value};
 use weft_kernel::{Change, ChangeError, Kernel as _, Linux};
 use weft_model::api::{Error, ErrorKind, StoreState};
-use weft_model::{AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, Workload, World};
+use weft_model::{
+    AttachmentId, Cluster, Here, IfName, Mac, NetworkName, NodeName, ObjectId, Workload, World,
+};
 use weft_plan::Plan;
 use weft_plan::address::Addresses;
-use weft_plan::policy::Numbering;
+use weft_plan::policy::{Numbering, Standing, Touched};
 use weft_store::Embedded;
 
 use crate::fault;
@@ -59,9 +63,13 @@ pub(crate) struct Engine {
     /// Which attachments a namespace has, by its inode.
     inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
     /// Whom services select; follows every change of the world.
-    standing: weft_plan::services::Standing,
+    serving: weft_plan::services::Standing,
     /// Whether nobody has said yet which workloads there are on other hosts.
     remote_unknown: bool,
+    /// Policy as it stands, by which the plan follows what is touched.
+    standing: Standing,
+    /// What of the world has changed since.
+    touched: Touched,
     /// Which number policy's marks have for which class of peers.
     numbering: Numbering,
     /// The last packets that policy denied.
@@ -83,6 +91,8 @@ pub(crate) struct Engine {
     /// Where plugins leave word.
     journal: std::path::PathBuf,
     started: Instant,
+    /// Objects that were refused, and why.
+    refusals: BTreeMap<ObjectId, String>,
     /// What is wrong, for `weft status`.
     health: Vec<String>,
     /// Who of the other hosts claims what; follows the plan.
@@ -137,6 +147,7 @@ impl Engine {
             let planned = weft_plan::attach::plan(&workload, network);
             self.plan.workloads.insert(workload.id.clone(), planned);
         }
+        self.touched.workload(workload.id.clone());
         self.host_ends.insert(workload.host_end.clone(), workload.id.clone());
         self.inside.entry(workload.netns.inode).or_default().insert(workload.id.clone());
         self.world.workloads.insert(workload.id.clone(), workload);
@@ -150,6 +161,7 @@ impl Engine {
 
     fn remove(&mut self, id: &AttachmentId) -> Option<Workload> {
         let workload = self.world.workloads.remove(id)?;
+        self.touched.workload(id.clone());
         self.plan.workloads.remove(id);
         self.host_ends.remove(&workload.host_end);
         if let Entry::Occupied(mut namespace) = self.inside.entry(workload.netns.inode) {
@@ -187,13 +199,15 @@ impl Engine {
         self.kernel.apply(&[Change::ForgetFlows(of)]).pop().and_then(Result::err)
     }
 
-    /// Computes the plan anew, after a change of more than one workload.
+    /// Computes the plan anew, after a change of more than one workload. Policy follows by itself.
     fn replan(&mut self) {
-        let plan = weft_plan::plan(&self.world, &self.here);
-        let before = std::mem::replace(&mut self.plan, plan).services;
+        let policy = std::mem::take(&mut self.plan.policy);
+        let before = std::mem::take(&mut self.plan.services);
+        self.plan = weft_plan::lay_out(&self.world, &self.here);
+        self.plan.policy = policy;
         self.keep_services(&before);
         self.claims = weft_plan::peer::Claims::of(self.plan.peers.values());
-        self.numbering.assign(&mut self.plan.policy);
+        self.follow_policy();
     }
 
     fn addresses(&mut self, network: &NetworkName) -> Result<&mut Addresses, Error> {

@@ -65,7 +65,7 @@ fn listen(agent: &Arc<Agent>, socket: &mut Socket) {
         let mut logged = Vec::new();
         match socket.receive(|message| logged.extend(nflog::read(&message))) {
             Ok(()) => {}
-            Err(error) if error.lost_events() => {}
+            Err(error) if error.lost_events() || error.is_silence() => {}
             Err(error) => {
                 tracing::warn!(error = chain(&error), "failed to receive denials");
                 return;
@@ -89,7 +89,7 @@ pub(crate) fn prefix(text: &str) -> Option<(bool, Direction, &str)> {
 }
 
 /// What denied a packet, by the oracle; the policies that judge the workload, where the world has changed since.
-pub(crate) fn cause(verdict: &Verdict, direction: Direction, audit: bool, else_by: &[String]) -> String {
+pub(crate) fn cause(verdict: &Verdict, direction: Direction, audit: bool, else_by: &[Arc<str>]) -> String {
     let side = verdict.sides.iter().find(|side| side.direction == direction);
     let cause =
         side.and_then(|side| if audit { side.audit.as_ref() } else { (!side.allowed).then_some(&side.by) });

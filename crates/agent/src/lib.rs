@@ -20,6 +20,7 @@ pub mod privileges;
 mod probe;
 mod reaper;
 mod socket;
+pub mod trace;
 mod watch;
 
 use std::fs::{self, DirBuilder};

@@ -37,14 +37,18 @@ impl Look {
 
     /// Works until the agent's end.
     pub(crate) fn run(mut self, agent: &Arc<Agent>) {
-        let mut lost = 0_u32;
+        let mut was_lost = false;
         loop {
             thread::sleep(ROUND);
-            lost = if agent.engine().lost_loopback() { lost.saturating_add(1) } else { 0 };
-            // Who cannot mend them at once, or is undone at once, tries ever more rarely.
-            if lost.is_power_of_two() {
+            let (lost, mendable) = {
+                let engine = agent.engine();
+                (engine.lost_loopback(), engine.is_mended())
+            };
+            // What could not be mended is tried again without a bell, and not so often.
+            if lost && (mendable || !was_lost) {
                 agent.repair("the programs at the loopback were changed by another hand");
             }
+            was_lost = lost;
             match self.changed() {
                 Ok(changed) => {
                     let events: Vec<Event> =

@@ -23,6 +23,7 @@ mod model;
 mod op;
 mod read;
 mod text;
+pub mod trace;
 mod types;
 mod validate;
 mod value;

@@ -103,10 +103,14 @@ impl Site {
             self.record.write(&self.folder)?;
         }
         self.record.publish(&self.folder)?;
-        (0..hosts).try_for_each(|at| self.launch(at))?;
-        (0..hosts).try_for_each(|at| self.await_answer(at))?;
-        if self.record.store == Store::Etcd {
-            self.found()?;
+        // One after the other: so the first has the first block of addresses, and so on.
+        for at in 0..hosts {
+            self.launch(at)?;
+            self.await_answer(at)?;
+            if at == 0 && self.record.store == Store::Etcd {
+                self.found()?;
+            }
+            self.await_addresses(at)?;
         }
         self.settle()
     }

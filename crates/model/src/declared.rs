@@ -63,6 +63,19 @@ impl Declared {
         }
     }
 
+    /// The names of all objects, in the order of [`objects`](Self::objects).
+    pub fn ids(&self) -> impl Iterator<Item = ObjectId> {
+        let id = |kind, namespace, name| ObjectId { kind, namespace, name };
+        let namespaces = self.namespaces.keys().filter_map(|name| name.as_str().parse().ok());
+        let namespaces = namespaces.map(move |name| id(Kind::Namespace, None, name));
+        let policies = self.policies.keys();
+        let policies = policies
+            .map(move |(namespace, name)| id(Kind::NetworkPolicy, Some(namespace.clone()), name.clone()));
+        let cluster = self.cluster_policies.keys();
+        let cluster = cluster.map(move |name| id(Kind::ClusterNetworkPolicy, None, name.clone()));
+        namespaces.chain(policies).chain(cluster)
+    }
+
     /// All objects, by kind, namespace and name.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
         let namespaces = self.namespaces.values().cloned().map(Object::Namespace);

@@ -5,8 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::label::Labels;
 use crate::mac::Mac;
 use crate::name::{IfName, NetworkName, NodeName};
+
+/// The label of a host's name.
+pub const NAME_LABEL: &str = "kubernetes.io/hostname";
+/// The label of the zone it stands in.
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// A host as all hosts of a cluster know it. Fields that a newer version added are passed over, so that
 /// hosts of different versions can share a cluster while it is upgraded.
@@ -50,6 +56,15 @@ impl Node {
     #[must_use]
     pub fn address(&self, v4: bool) -> Option<IpNet> {
         self.addresses.iter().find(|a| a.addr().is_ipv4() == v4).copied()
+    }
+
+    /// The labels by which policies for hosts select it: what it is called and where it stands (Kubernetes' well-known ones).
+    #[must_use]
+    pub fn labels(&self, name: &NodeName) -> Labels {
+        let zone = self.zone.as_deref().map(|zone| (ZONE_LABEL, zone));
+        let all = [(NAME_LABEL, name.as_str())].into_iter().chain(zone);
+        // A zone that is no label value is none that a selector could name.
+        all.filter_map(|(key, value)| Some((key.parse().ok()?, value.parse().ok()?))).collect()
     }
 
     /// Its blocks of a network.

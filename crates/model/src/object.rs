@@ -45,7 +45,7 @@ pub struct Metadata {
 
 /// Something that is accepted in the text and kept nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Dropped;
+pub(crate) struct Dropped;
 
 impl<'de> Deserialize<'de> for Dropped {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Dropped, D::Error> {
@@ -103,6 +103,11 @@ pub trait Resource {
 
     /// The object's own `apiVersion`.
     fn api_version(&self) -> &str;
+    /// Every `apiVersion` that it may have, the usual one first.
+    #[must_use]
+    fn versions() -> &'static [&'static str] {
+        const { &[Self::API_VERSION] }
+    }
     /// Its metadata.
     fn metadata(&self) -> &Metadata;
     /// Whether its fields go together.
@@ -117,6 +122,8 @@ pub trait Resource {
 pub struct KindInfo {
     /// `apiVersion`.
     pub api_version: &'static str,
+    /// Every `apiVersion` there is of it.
+    pub versions: &'static [&'static str],
     /// `kind`.
     pub kind: &'static str,
     /// What several are called.
@@ -158,6 +165,7 @@ macro_rules! objects {
                 match self {
                     $(Kind::$kind => KindInfo {
                         api_version: <$kind as Resource>::API_VERSION,
+                        versions: <$kind as Resource>::versions(),
                         kind: <$kind as Resource>::KIND,
                         plural: <$kind as Resource>::PLURAL,
                         short: <$kind as Resource>::SHORT,
@@ -270,9 +278,9 @@ impl Object {
     /// The first flaw.
     pub fn validate(&self) -> Result<(), Flaw> {
         let info = self.kind().info();
-        if self.api_version() != info.api_version {
-            let why =
-                format!("'{}' is not {}'s, which is {}", self.api_version(), info.kind, info.api_version);
+        if !info.versions.contains(&self.api_version()) {
+            let versions = info.versions.join(" or ");
+            let why = format!("'{}' is not {}'s, which is {versions}", self.api_version(), info.kind);
             return Err(Flaw::new("apiVersion", why));
         }
         if !info.namespaced && self.metadata().namespace.is_some() {

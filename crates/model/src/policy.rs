@@ -3,6 +3,7 @@
 //! Only the words; what they come to is `weft_plan::policy`'s.
 
 mod cluster;
+mod failsafe;
 mod port;
 
 use ipnet::IpNet;
@@ -10,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{
     Action, ClusterNetworkPolicy, ClusterPeer, ClusterPolicySpec, ClusterRuleIn, ClusterRuleOut,
-    NamespacedPods, PortMatch, PortNumber, PortSpan, ProtocolMatch, Subject, Tier,
+    HOST_VERSION, NamespacedPods, PortMatch, PortNumber, PortSpan, ProtocolMatch, Subject, Tier,
 };
+pub use failsafe::{Failsafe, OpenPort};
 pub use port::{NamedPorts, PolicyPort, PortRef, Protocol, WorkloadPort, named_port};
 
 use crate::object::{Flaw, Metadata, Resource};

@@ -9,7 +9,7 @@ use crate::label::Labels;
 use crate::name::{NamespaceName, NetworkName, NodeName};
 use crate::network::Network;
 use crate::node::Node;
-use crate::policy::NamedPorts;
+use crate::policy::{Failsafe, NamedPorts};
 use crate::workload::{AttachmentId, Workload};
 
 /// What exists.
@@ -25,6 +25,8 @@ pub struct World {
     pub remote: BTreeMap<RemoteName, Remote>,
     /// What people have declared.
     pub declared: Declared,
+    /// What policies for hosts cannot close.
+    pub failsafe: Failsafe,
 }
 
 /// What names a workload of another host: the node and its attachment there.

@@ -52,6 +52,16 @@ pub struct Plan {
 /// Computes what the kernel of `here` should hold. An unknown node gets an empty plan.
 #[must_use]
 pub fn plan(world: &World, here: &Here) -> Plan {
+    let mut plan = lay_out(world, here);
+    if world.nodes.contains_key(&here.name) {
+        plan.policy = policy::compile::compile(world, &here.name);
+    }
+    plan
+}
+
+/// All of a plan but policy, which follows a world change by change ([`policy::Standing`]).
+#[must_use]
+pub fn lay_out(world: &World, here: &Here) -> Plan {
     let Some(node) = world.nodes.get(&here.name) else { return Plan::default() };
     let others6 = others6(world, &here.name);
     let networks: BTreeMap<_, _> =
@@ -75,7 +85,7 @@ pub fn plan(world: &World, here: &Here) -> Plan {
         networks,
         workloads,
         peers: BTreeMap::new(),
-        policy: policy::compile::compile(world),
+        policy: PolicyPlan::default(),
         services: services::plan(world, here),
     };
     for workload in plan.workloads.values_mut() {

@@ -96,6 +96,31 @@ impl Group {
         }
     }
 
+    /// The commands that would make it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn explained(trees: &Trees, name: &str, limits: &Limits) -> Result<Vec<String>, Error> {
+        let place = Path::new(PARENT).join(name);
+        let mut commands =
+            trees.unified.as_ref().map_or_else(Vec::new, |tree| v2::explained(tree, &place, limits));
+        for wish in v2::WISHES.into_iter().filter(|wish| (wish.wanted)(limits)) {
+            if trees.unified.as_ref().is_some_and(|tree| tree.has(wish.controller)) {
+                continue;
+            }
+            let Some(root) = trees.v1.get(wish.controller) else {
+                return Err(Error::Missing { what: wish.what, controller: wish.controller });
+            };
+            let folder = root.join(&place);
+            commands.push(format!("mkdir -p {}", folder.display()));
+            for (file, value) in v1::values(wish.controller, limits) {
+                commands.push(format!("echo {value} >{}", folder.join(file).display()));
+            }
+            commands.push(format!("echo $$ >{}", folder.join("cgroup.procs").display()));
+        }
+        Ok(commands)
+    }
+
     fn make(
         &mut self,
         trees: &Trees,

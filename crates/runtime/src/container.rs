@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::Group;
 use crate::name::Name;
 use crate::places::Places;
+use crate::report::Refusal;
 use crate::spec::Spec;
+use crate::time;
 
 /// Something about a container's folders failed.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +118,31 @@ pub struct End {
     pub started: Option<u64>,
     /// How often it was started again.
     pub restarts: u32,
+    /// The boot in which that was; empty if nobody knows.
+    #[serde(default)]
+    pub boot: String,
+    /// Whether somebody had it stopped, with `weft stop`.
+    #[serde(default)]
+    pub stopped: bool,
     /// What went wrong, if something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl End {
+    /// Of a container that was to start again and could not.
+    pub(crate) fn refused(refusal: &Refusal) -> End {
+        End {
+            code: refusal.code,
+            oom: false,
+            at: time::now(),
+            started: None,
+            restarts: 0,
+            boot: boot(),
+            stopped: false,
+            error: Some(refusal.message.clone()),
+        }
+    }
 }
 
 /// A container's first folder, and the right to say what happens in it.
@@ -202,6 +226,12 @@ impl Container {
         let end: Option<End> = load(&folder.join("end.json"));
         let live = if end.is_none() { load(&places.live(name).join("live.json")) } else { None };
         Ok(Container { spec, live, end })
+    }
+
+    /// Whether it is to be started now: the host has booted since it ended, and it wants to start again then.
+    #[must_use]
+    pub fn waits_for_boot(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.boot != boot() && self.spec.restart.after_boot(end.stopped))
     }
 
     /// All of them, by name.

@@ -10,7 +10,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use weft_kernel::mount::Sealed;
 
 use crate::channel::{Channel, Exec, ToShim};
-use crate::container::{Error, Held};
+use crate::container::{Container, Error, Held};
 use crate::name::Name;
 use crate::places::Places;
 use crate::report::Refusal;
@@ -39,6 +39,22 @@ pub fn run(places: &Places, mut spec: Spec) -> Result<Channel, Refusal> {
         let _ = std::fs::remove_dir_all(&held.folder);
     }
     started
+}
+
+/// Starts a container that is over once more, with all that it wrote.
+///
+/// # Errors
+/// If there is no such container, it runs, or the shim cannot be started.
+pub fn again(places: &Places, name: &Name) -> Result<Channel, Refusal> {
+    let folder = places.containers().join(name.as_str());
+    Container::find(places, name)?;
+    let held = Held::take(&folder).ok_or_else(|| Refusal::new(format!("the container '{name}' runs")))?;
+    match std::fs::remove_file(folder.join("end.json")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Refusal::new(format!("failed to begin '{name}' anew: {error}")))
+        }
+        _ => shim(places, name, Some(&held)),
+    }
 }
 
 /// Starts a shim for a further program in a container that runs.

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod channel;
 pub mod container;
 mod etc;
+pub mod explain;
 pub mod image;
 pub mod launch;
 pub mod log;

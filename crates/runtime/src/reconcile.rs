@@ -69,6 +69,8 @@ fn finish(places: &Places, name: &Name, held: &Held) -> Vec<String> {
             at: time::now(),
             started: live.as_ref().and_then(|l| l.started),
             restarts: live.as_ref().map_or(0, |l| l.restarts),
+            boot: live.as_ref().map(|l| l.boot.clone()).unwrap_or_default(),
+            stopped: false,
             error: Some(error.to_owned()),
         };
         left.extend(save(&held.folder.join("end.json"), &end).err().map(|e| e.to_string()));

@@ -140,6 +140,11 @@ pub fn merged(folder: &Path) -> PathBuf {
     folder.join("merged")
 }
 
+/// Whether the container whose folder this is had a root before.
+pub(crate) fn wrote(folder: &Path) -> bool {
+    folder.join("upper").exists()
+}
+
 /// Takes the root from sight. It is gone for good when nobody uses it any more.
 pub fn unmount(folder: &Path) {
     let merged = merged(folder);

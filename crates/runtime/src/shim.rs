@@ -2,7 +2,7 @@
 //!
 //! It is of a session of its own and outlives the command that started it, and the agent. It has one thread.
 
-mod connect;
+pub(crate) mod connect;
 mod entry;
 mod life;
 mod parts;
@@ -14,12 +14,13 @@ use weft_kernel::process::{inherited, keep_descriptors_private};
 use weft_kernel::signal::Signals;
 
 use crate::channel::{Channel, Exec, FromShim, ToShim};
-use crate::container::{Held, load, save};
+use crate::container::{End, Held, load, save};
 use crate::log;
 use crate::name::Name;
 use crate::places::Places;
 use crate::reconcile::remove_folder;
 use crate::report::Refusal;
+use crate::rootfs;
 use crate::spec::Spec;
 
 /// What a shim is started with.
@@ -76,13 +77,19 @@ fn begin(what: &'static str) -> impl FnOnce(std::io::Error) -> Refusal {
 
 /// Makes the container, follows it to its end, and keeps what is to be kept.
 fn hold(places: &Places, spec: &Spec, held: &Held, channel: Channel, signals: &Signals) {
+    // One that is started again has written something already.
+    let again = rootfs::wrote(&held.folder);
     let mut parts = parts::Parts::new(places, spec, held);
     let first = match parts.make().and_then(|()| life::start(&mut parts)) {
         Ok(first) => first,
         Err(refusal) => {
-            // Nothing of it ever ran: nothing of it stays.
             parts.release();
-            remove_folder(&held.folder);
+            if again {
+                let _ = save(&held.folder.join("end.json"), &End::refused(&refusal));
+            } else {
+                // Nothing of it ever ran: nothing of it stays.
+                remove_folder(&held.folder);
+            }
             let _ = channel.tell(&FromShim::Refused(refusal));
             return;
         }

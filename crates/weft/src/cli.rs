@@ -80,6 +80,8 @@ enum Command {
     Logs(command::logs::Args),
     /// Show everything about a container
     Inspect(command::inspect::Args),
+    /// Run containers that are over once more, with all that they wrote
+    Start(command::start::Args),
     /// Ask containers to end, and kill those that do not
     Stop(command::stop::StopArgs),
     /// Send a signal to containers
@@ -94,6 +96,8 @@ enum Command {
     Diff,
     /// Show the way of a packet from here to anywhere: each hop, route, encapsulation and MTU
     Explain(command::explain::Args),
+    /// Send a packet and follow it through every rule and interface to whom it is for; exit code 1 if it does not come there
+    Trace(command::trace::Args),
     /// Make several hosts on this machine, to see and to break
     Lab(command::lab::Lab),
     /// Show what this host's kernel should hold
@@ -174,6 +178,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Exec(args) => return command::exec::run(session, args),
         Command::Logs(args) => command::logs::run(session, &args)?,
         Command::Inspect(args) => command::inspect::run(session, &args)?,
+        Command::Start(args) => return command::start::run(session, args),
         Command::Stop(args) => return command::stop::stop(session, &args),
         Command::Kill(args) => return command::stop::kill(session, &args),
         Command::Wait(args) => return command::stop::wait(session, &args),
@@ -182,6 +187,7 @@ fn run(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor => return command::doctor::run(session),
         Command::Diff => return command::diff::run(session),
         Command::Explain(args) => return command::explain::run(session, args),
+        Command::Trace(args) => return command::trace::run(session, args),
         Command::Lab(lab) => return command::lab::run(session, lab),
         Command::Plan => command::plan::run(session)?,
         Command::Inventory(args) => command::inventory::run(session, &args)?,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use weft_agent::Config;
+use weft_model::api::Owned;
 use weft_runtime::container::{End, Phase};
 use weft_runtime::reconcile::reconcile;
 use weft_runtime::seat::Left;
@@ -24,7 +25,8 @@ impl Session {
         Ok(places)
     }
 
-    fn places_as_they_are(&self) -> anyhow::Result<Places> {
+    /// Where things are. What was left undone there stays so.
+    pub(crate) fn places_as_they_are(&self) -> anyhow::Result<Places> {
         Ok(Places { socket: self.socket(), ..places_of(&Config::load(&place::config())?) })
     }
 }
@@ -37,6 +39,21 @@ pub(crate) fn places_of(config: &Config) -> Places {
         socket: config.socket(),
         journal: config.journal(),
     }
+}
+
+/// Every container of this host, with what it holds of the kernel; nothing is made good.
+pub(crate) fn owned(places: &Places) -> Vec<Owned> {
+    let one = |kind: &str, object: String| Owned { kind: kind.to_owned(), object };
+    let mut all = Vec::new();
+    for Container { spec, live, .. } in Container::all(places) {
+        all.push(one("container", spec.name.to_string()));
+        let Some(live) = live else { continue };
+        let groups = live.group.unified.iter().chain(live.group.v1.iter().map(|(_, folder)| folder));
+        all.extend(groups.map(|folder| one("cgroup", folder.display().to_string())));
+        all.extend(live.netns.map(|path| one("namespace", path.display().to_string())));
+        all.push(one("mount", live.root.merged.display().to_string()));
+    }
+    all
 }
 
 /// Ends all containers, and removes what they wrote unless it is to be kept. Returns what was done.

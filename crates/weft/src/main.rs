@@ -13,6 +13,7 @@ mod manifest;
 mod member;
 mod output;
 mod place;
+mod process;
 mod progress;
 mod reference;
 mod render;

@@ -178,8 +178,10 @@ fn object(value: Value) -> Result<Object, Flaw> {
         hint,
     };
     let kind = known(&kind_word, &version).map_err(|(path, why)| {
-        let all: Vec<String> =
-            Kind::ALL.iter().map(|k| format!("{} of {}", k.info().kind, k.info().api_version)).collect();
+        let all: Vec<String> = Kind::ALL
+            .iter()
+            .map(|k| format!("{} of {}", k.info().kind, k.info().versions.join(" or ")))
+            .collect();
         flaw(path, why, Some(format!("weft knows {}", all.join(", "))))
     })?;
     let mut fields = value;
@@ -204,8 +206,8 @@ fn known(kind: &str, version: &str) -> Result<Kind, (&'static str, String)> {
     if named.is_empty() {
         return Err(("kind", format!("unknown kind '{}'", kind.escape_default())));
     }
-    named.iter().copied().find(|k| k.info().api_version == version).ok_or_else(|| {
-        let versions: Vec<&str> = named.iter().map(|k| k.info().api_version).collect();
+    named.iter().copied().find(|k| k.info().versions.contains(&version)).ok_or_else(|| {
+        let versions: Vec<&str> = named.iter().flat_map(|k| k.info().versions.iter().copied()).collect();
         let why =
             format!("'{}' is not {kind}'s, which is {}", version.escape_default(), versions.join(" or "));
         ("apiVersion", why)

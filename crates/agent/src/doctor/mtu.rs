@@ -30,12 +30,16 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             });
         }
         let declared = facts.networks.iter().filter_map(|p| Some((&p.network, p.network.mtu?)));
-        all.extend(declared.filter(|(n, mtu)| n.vni.is_some() && *mtu > room).map(|(network, mtu)| Finding {
-            severity: Severity::Warning,
+        let more = declared.filter(|(network, mtu)| network.vni.is_some() && *mtu > room);
+        all.extend(more.map(|(network, mtu)| Finding {
+            severity: Severity::Note,
             kind: "mtu-declared",
-            what: format!("network '{}' was declared with an MTU of {mtu}; in {tunnel} {room} fit ({carries} of {uplink} less {around})", network.name),
-            why: "each connection to another host begins with a packet that is too large, and learns that from an ICMP message, which some firewalls drop".to_owned(),
-            fix: vec![format!("# declare it again with --mtu {room}, or without: then weft computes it")],
+            what: format!(
+                "network '{}' was declared with an MTU of {mtu}; in {tunnel} {room} fit ({carries} of {uplink} less {around}), and its workloads get that",
+                network.name
+            ),
+            why: "nothing is lost by it, but what was asked for is not had".to_owned(),
+            fix: vec![format!("ip link set {uplink} mtu {}   # on all hosts, if the underlay carries it", mtu + around)],
         }));
     }
     all

@@ -50,6 +50,7 @@ impl Engine {
         }
         let mut changes = weft_dataplane::steps(&wanted, &weft_dataplane::empty_for_workload().state);
         if wish.explain {
+            changes.splice(..0, self.policy_of(&workload));
             let commands = changes.iter().flat_map(Change::commands).collect();
             return Ok(Attached { commands, ..self.attached(&planned) });
         }
@@ -58,7 +59,7 @@ impl Engine {
         let policy = self.replan_policy();
         if let Err(error) = self.record(vec![Write::PutWorkload(Box::new(workload))]) {
             self.remove(&wish.id);
-            self.replan_policy();
+            self.follow_policy();
             self.give_back(&wish.id);
             return Err(error.into());
         }
@@ -204,6 +205,15 @@ impl Engine {
                     .hint("a namespace joins a routed network once; join another network, or one with --mode bridge"))
             }
         }
+    }
+
+    /// What policy would put into the kernel for a workload; nothing of it is done, and nothing is remembered.
+    fn policy_of(&mut self, workload: &Workload) -> Vec<Change> {
+        self.insert(workload.clone());
+        let policy = super::policy::changes(self.replan_policy());
+        self.remove(&workload.id);
+        self.replan_policy();
+        policy
     }
 
     fn free_name(&self, name: &IfName) -> Result<IfName, Error> {

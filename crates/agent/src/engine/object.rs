@@ -6,8 +6,28 @@ use weft_model::{Declared, Kind, NamespaceName, Object, ObjectId};
 use weft_store::Write;
 
 use super::Engine;
+use super::policy::Enforced;
 
 const OPERATION: &str = "declare";
+
+/// What became of objects, and what is to be recorded.
+type Taken = (Vec<(ObjectId, Outcome)>, Vec<Write>);
+
+/// What changed objects were, one by one: what is declared can be ten thousand objects, and is not copied for the sake of one.
+#[derive(Debug, Default)]
+struct Before(Vec<(ObjectId, Option<Object>)>);
+
+impl Before {
+    /// Takes it all back.
+    fn restore(self, declared: &mut Declared) {
+        for (id, was) in self.0.into_iter().rev() {
+            match was {
+                Some(object) => declared.insert(object),
+                None => declared.remove(&id),
+            };
+        }
+    }
+}
 
 impl Engine {
     /// Takes objects in. All are in force when this returns, or none is: the last good ones stay.
@@ -15,40 +35,48 @@ impl Engine {
     /// # Errors
     /// With nothing changed.
     pub(crate) fn apply_objects(&mut self, request: Apply) -> Result<Vec<(ObjectId, Outcome)>, Error> {
-        let mut declared = self.world.declared.clone();
-        let mut outcomes = Vec::with_capacity(request.objects.len());
+        let (mut before, dry_run) = (Before::default(), request.dry_run);
+        match self.take_in(request.objects, dry_run, &mut before) {
+            Ok((outcomes, writes)) if !dry_run && !writes.is_empty() => {
+                self.declare_objects(before, writes).map(|()| outcomes)
+            }
+            other => {
+                before.restore(&mut self.world.declared);
+                other.map(|(outcomes, _)| outcomes)
+            }
+        }
+    }
+
+    fn take_in(&mut self, objects: Vec<Object>, dry_run: bool, before: &mut Before) -> Result<Taken, Error> {
+        let mut outcomes = Vec::with_capacity(objects.len());
         let mut writes = Vec::new();
-        let mut taken = None;
-        for mut object in request.objects {
+        let mut services = None;
+        for mut object in objects {
             let id = object.id();
-            object.validate().map_err(|flaw| {
-                Error::new(ErrorKind::Invalid, format!("{id} makes no sense: {flaw}"))
-                    .hint("nothing was changed; correct the field and apply again")
-            })?;
-            if let Some(ending) = ending(&declared, &object) {
+            object.validate().map_err(|flaw| self.refuse(&id, &flaw, dry_run))?;
+            if let Some(ending) = ending(&self.world.declared, &object) {
                 let message = format!("{id} cannot be taken in: namespace {ending} is terminating");
                 return Err(Error::new(ErrorKind::TryAgain, message)
                     .hint("it goes when its last workload does; `weft status` shows them"));
             }
             object.settle();
-            self.settle_service(&mut taken, &declared, &mut object)?;
-            let before = declared.insert(object.clone());
-            outcomes.push((
-                id,
-                match before {
-                    None => Outcome::Created,
-                    Some(old) if old == object => Outcome::Unchanged,
-                    Some(_) => Outcome::Configured,
-                },
-            ));
-            if outcomes.last().is_some_and(|(_, outcome)| *outcome != Outcome::Unchanged) {
+            self.settle_service(&mut services, &mut object)?;
+            let was = self.world.declared.insert(object.clone());
+            let outcome = match &was {
+                None => Outcome::Created,
+                Some(old) if *old == object => Outcome::Unchanged,
+                Some(_) => Outcome::Configured,
+            };
+            before.0.push((object.id(), was));
+            outcomes.push((id, outcome));
+            if outcome != Outcome::Unchanged {
                 writes.push(Write::PutObject(Box::new(object)));
             }
         }
-        if !request.dry_run && !writes.is_empty() {
-            self.declare_objects(declared, writes)?;
+        if !dry_run {
+            self.mended(outcomes.iter().map(|(id, _)| id));
         }
-        Ok(outcomes)
+        Ok((outcomes, writes))
     }
 
     /// Forgets objects. A namespace with workloads is only marked, and its policies stay in force until the last
@@ -57,39 +85,45 @@ impl Engine {
     /// # Errors
     /// With nothing changed.
     pub(crate) fn delete_objects(&mut self, ids: &[ObjectId]) -> Result<Vec<(ObjectId, Outcome)>, Error> {
-        let mut declared = self.world.declared.clone();
-        let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
+        self.mended(ids.iter());
+        let (mut outcomes, mut writes, mut before) = (Vec::new(), Vec::new(), Before::default());
         for id in ids {
-            let outcome = match self.delete_one(&mut declared, id, &mut writes) {
+            let outcome = match self.delete_one(id, &mut writes, &mut before) {
                 Some(outcome) => outcome,
-                None if declared.remove(id).is_some() => {
-                    writes.push(Write::RemoveObject(id.clone()));
-                    Outcome::Deleted
-                }
-                None => Outcome::Absent,
+                None => match self.world.declared.remove(id) {
+                    Some(was) => {
+                        before.0.push((id.clone(), Some(was)));
+                        writes.push(Write::RemoveObject(id.clone()));
+                        Outcome::Deleted
+                    }
+                    None => Outcome::Absent,
+                },
             };
             outcomes.push((id.clone(), outcome));
         }
         if !writes.is_empty() {
-            self.declare_objects(declared, writes)?;
+            self.declare_objects(before, writes)?;
         }
         Ok(outcomes)
     }
 
     /// What becomes of an object whose namespace ends with it, or before it; `None` if it can just go.
-    fn delete_one(&self, declared: &mut Declared, id: &ObjectId, writes: &mut Vec<Write>) -> Option<Outcome> {
+    fn delete_one(&mut self, id: &ObjectId, writes: &mut Vec<Write>, before: &mut Before) -> Option<Outcome> {
+        let declared = &mut self.world.declared;
         if id.kind != Kind::Namespace {
             let namespace = declared.namespaces.get(id.namespace.as_ref()?)?;
             return (namespace.status.phase == NamespacePhase::Terminating).then_some(Outcome::Terminating);
         }
         let name: NamespaceName = id.name.as_str().parse().ok()?;
         if self.world.workloads.values().any(|w| w.namespace() == name) {
-            let namespace = declared.namespaces.get_mut(&name)?;
+            let mut namespace = declared.namespaces.get(&name)?.clone();
             namespace.status.phase = NamespacePhase::Terminating;
-            writes.push(Write::PutObject(Box::new(Object::Namespace(namespace.clone()))));
+            let object = Object::Namespace(namespace);
+            writes.push(Write::PutObject(Box::new(object.clone())));
+            before.0.push((id.clone(), declared.insert(object)));
             return Some(Outcome::Terminating);
         }
-        end_namespace(declared, &name, writes).then_some(Outcome::Deleted)
+        end_namespace(declared, &name, writes, before).then_some(Outcome::Deleted)
     }
 
     /// Removes namespaces that only waited for their last workload.
@@ -103,24 +137,28 @@ impl Engine {
         if ended.is_empty() {
             return;
         }
-        let mut declared = self.world.declared.clone();
-        let mut writes = Vec::new();
+        let (mut writes, mut before) = (Vec::new(), Before::default());
         for name in &ended {
-            end_namespace(&mut declared, name, &mut writes);
+            end_namespace(&mut self.world.declared, name, &mut writes, &mut before);
         }
-        if let Err(error) = self.declare_objects(declared, writes) {
+        if let Err(error) = self.declare_objects(before, writes) {
             tracing::warn!(%error, "failed to remove a namespace that had ended");
         }
     }
 
-    /// Records what is declared now and brings the kernel in line; neither, if it cannot be recorded.
-    fn declare_objects(&mut self, declared: Declared, writes: Vec<Write>) -> Result<(), Error> {
-        let served = super::services::among(&writes);
-        self.record(writes)?;
-        let before = std::mem::replace(&mut self.world.declared, declared);
-        let serves = self.serve_objects(&before, &served, OPERATION);
-        let done = if self.enforce(OPERATION) && serves { Ok(()) } else { self.sync_strictly() };
-        self.end_denied_flows();
+    /// Records what is declared now and brings the kernel in line; takes it back, if it cannot be recorded.
+    fn declare_objects(&mut self, before: Before, writes: Vec<Write>) -> Result<(), Error> {
+        if let Err(error) = self.record(writes) {
+            before.restore(&mut self.world.declared);
+            return Err(error);
+        }
+        let served = self.serve_objects(&before.0, OPERATION);
+        before.0.into_iter().for_each(|(id, _)| self.touched.object(id));
+        let enforced = self.enforce(OPERATION);
+        let done = if enforced == Enforced::Refused || !served { self.sync_strictly() } else { Ok(()) };
+        if enforced != Enforced::Nothing {
+            self.end_denied_flows();
+        }
         done
     }
 
@@ -164,10 +202,14 @@ fn ending(declared: &Declared, object: &Object) -> Option<NamespaceName> {
 }
 
 /// Takes a namespace away with all that is in it; whether there was any of it.
-fn end_namespace(declared: &mut Declared, name: &NamespaceName, writes: &mut Vec<Write>) -> bool {
+fn end_namespace(
+    declared: &mut Declared,
+    name: &NamespaceName,
+    writes: &mut Vec<Write>,
+    before: &mut Before,
+) -> bool {
     let inside: Vec<ObjectId> = declared
-        .objects()
-        .map(|object| object.id())
+        .ids()
         .filter(|id| match id.kind {
             Kind::Namespace => id.name.as_str() == name.as_str(),
             _ => id.namespace.as_ref() == Some(name),
@@ -178,7 +220,7 @@ fn end_namespace(declared: &mut Declared, name: &NamespaceName, writes: &mut Vec
         return false;
     }
     for id in inside {
-        declared.remove(&id);
+        before.0.push((id.clone(), declared.remove(&id)));
         writes.push(Write::RemoveObject(id));
     }
     true

@@ -6,54 +6,68 @@ use weft_kernel::conntrack::{self, Filter, Flow};
 use weft_kernel::nflog::Logged;
 use weft_kernel::nft::Diff;
 use weft_model::api::{Denial, Error, ErrorKind, Judge};
-use weft_plan::policy::compile::compile;
-use weft_plan::policy::explain;
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::resolve::Policies;
 use weft_plan::policy::verdict::judge;
-use weft_plan::policy::{Packet, Tables};
+use weft_plan::policy::{Difference, Packet, Tables, explain, host};
 
 use super::Engine;
 use crate::{chain, flows};
 
+/// What bringing policy in line with the world came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enforced {
+    /// Nothing changed, and so no connection needs to be judged again.
+    Nothing,
+    /// The kernel took all of it.
+    Done,
+    /// It did not.
+    Refused,
+}
+
 impl Engine {
-    /// Computes policy anew from the world; returns the steps from what was in force to what shall be.
-    pub(super) fn replan_policy(&mut self) -> Diff {
-        let mut after = compile(&self.world);
-        self.numbering.assign(&mut after);
-        let before = std::mem::replace(&mut self.plan.policy, after);
-        weft_dataplane::nft::policy::change(&before, &self.plan.policy)
+    /// Has the plan follow what was touched of the world; says in what its policy differs.
+    pub(super) fn follow_policy(&mut self) -> Difference {
+        let touched = std::mem::take(&mut self.touched);
+        let (plan, numbering) = (&mut self.plan.policy, &mut self.numbering);
+        self.standing.follow(&self.world, &self.here.name, touched, plan, numbering)
     }
 
-    /// Brings policy in line with the world; whether the kernel took all of it. Where it did not, a repair is under way.
-    pub(super) fn enforce(&mut self, operation: &str) -> bool {
-        let [install, remove] = [Change::InstallRules, Change::RemoveRules];
+    /// The same; returns the steps from what was in force to what shall be.
+    pub(super) fn replan_policy(&mut self) -> Diff {
+        let difference = self.follow_policy();
+        weft_dataplane::nft::policy::change(&difference, &self.plan.policy)
+    }
+
+    /// Brings policy in line with the world. Where the kernel does not take all of it, a repair is under way.
+    pub(super) fn enforce(&mut self, operation: &str) -> Enforced {
         let diff = self.replan_policy();
-        let both = !diff.install.is_empty() && !diff.remove.is_empty();
+        if diff.is_empty() {
+            return Enforced::Nothing;
+        }
         let mut answers = Vec::new();
-        for (make, ops) in [(install as fn(_) -> _, diff.install), (remove as fn(_) -> _, diff.remove)] {
-            if !ops.is_empty() {
-                answers.extend(self.apply(operation, &[make(ops)]));
-                if both && answers.len() == 1 {
-                    // What is permitted before and after must not fall between the two.
-                    settle();
-                }
+        for ops in weft_dataplane::nft::policy::phases(diff) {
+            if !answers.is_empty() {
+                // What is permitted before and after must not fall between two batches, nor what is denied pass.
+                settle();
             }
+            answers.extend(self.apply(operation, &[Change::InstallRules(ops)]));
         }
         let refused: Vec<String> = answers.into_iter().filter_map(Result::err).map(|e| chain(&e)).collect();
         for problem in &refused {
             tracing::warn!(problem, "policy could not be changed by steps; all of the kernel is compared");
         }
-        if !refused.is_empty() {
-            self.reap_and_resync();
+        if refused.is_empty() {
+            return Enforced::Done;
         }
-        refused.is_empty()
+        self.reap_and_resync();
+        Enforced::Refused
     }
 
     /// Has the kernel forget connections that are denied now: their next packet begins anew, and is judged. Others are
     /// left alone, or translated ones would break.
     pub(super) fn end_denied_flows(&mut self) {
-        if self.plan.policy.subjects.is_empty() {
+        if self.plan.policy.is_idle() {
             return;
         }
         let flows = match conntrack::flows(self.kernel.netfilter(), &Filter::default()) {
@@ -70,7 +84,8 @@ impl Engine {
             let (source, protocol) = (flow.original.source, flow.original.protocol);
             !tables.pass(&Packet { source, destination, protocol, port })
         };
-        let denied: Vec<Flow> = flows.into_iter().filter(denied).collect();
+        let of_host = self.denied_of_host(&flows);
+        let denied: Vec<Flow> = flows.iter().filter(|flow| denied(flow)).chain(of_host).cloned().collect();
         if denied.is_empty() {
             return;
         }
@@ -84,15 +99,20 @@ impl Engine {
 
     /// Gives names to packets that rules have logged, and keeps them.
     pub(crate) fn denied(&mut self, logged: &[Logged]) {
-        let members = Members::of(&self.world);
-        let policies = Policies::of(&self.world);
+        let ends = logged.iter().flat_map(|packet| [packet.source, packet.destination]).collect();
+        let members = Members::at(&self.world, &ends);
+        let policies = Policies::for_members(&self.world, &members);
         for packet in logged {
             let Some((audit, direction, host_end)) = flows::prefix(&packet.prefix) else { continue };
-            let mut subjects = self.plan.policy.subjects.values();
-            let Some(subject) = subjects.find(|s| s.host_end.as_str() == host_end) else { continue };
-            let verdict = judge(&policies, &members, &flows::packet(packet));
-            let by = subject.judged(direction).map(|j| j.by.clone()).unwrap_or_default();
-            let by = flows::cause(&verdict, direction, audit, &by);
+            let Some(subject) = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end) else {
+                continue;
+            };
+            let verdict = match host_end {
+                host::HOST => self.judge_host(&members, direction, &flows::packet(packet)),
+                _ => judge(&policies, &members, &flows::packet(packet)),
+            };
+            let by = subject.judged(direction).map(|j| &*j.by).unwrap_or_default();
+            let by = flows::cause(&verdict, direction, audit, by);
             let names = [packet.source, packet.destination]
                 .map(|address| members.end(address).workload.map(|w| w.name.clone()));
             let workload = (audit, direction, subject.name.clone());
@@ -111,7 +131,8 @@ impl Engine {
     /// If one of its ends is not known.
     pub(crate) fn judge(&self, asked: &Judge) -> Result<String, Error> {
         let members = Members::of(&self.world);
-        let packets = explain::packets(&members, &asked.from, &asked.to, asked.protocol, asked.port)
+        let [from, to] = [&asked.from, &asked.to].map(|end| self.called(end));
+        let packets = explain::packets(&self.world, &members, &from, &to, asked.protocol, asked.port)
             .map_err(|why| Error::new(ErrorKind::NotFound, why).hint("`weft status` shows workloads"))?;
         let document = explain::document(&self.world, &packets);
         serde_json::to_string(&document).map_err(|e| Error::new(ErrorKind::Storage, e.to_string()))

@@ -54,7 +54,10 @@ impl Engine {
             uplink: None,
             services: super::services::ranges(config),
         };
-        let world = World { nodes: [(here.name.clone(), Node::alone(facts.mtu))].into(), ..World::default() };
+        // Until a cluster says otherwise: policies for hosts are asked about by address.
+        let addresses = host::underlay(&config.underlay).map(|found| found.addresses).unwrap_or_default();
+        let nodes = [(here.name.clone(), Node { addresses, ..Node::alone(facts.mtu) })].into();
+        let world = World { nodes, failsafe: super::host::failsafe(config), ..World::default() };
         let mut engine = Engine {
             here,
             world,
@@ -62,9 +65,11 @@ impl Engine {
             addresses: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             inside: BTreeMap::new(),
-            standing: weft_plan::services::Standing::default(),
+            serving: weft_plan::services::Standing::default(),
             remote_unknown: crate::settings::is_member(config),
             denials: crate::flows::Denials::default(),
+            standing: weft_plan::policy::Standing::default(),
+            touched: weft_plan::policy::Touched::default(),
             numbering: weft_plan::policy::Numbering::found(weft_dataplane::nft::policy::numbers(
                 &found.state.tables,
             )),
@@ -80,6 +85,7 @@ impl Engine {
             started: Instant::now(),
             early: None,
             health: Vec::new(),
+            refusals: BTreeMap::new(),
             claims: weft_plan::peer::Claims::default(),
             heard: BTreeMap::new(),
             strange: Vec::new(),
@@ -124,7 +130,7 @@ impl Engine {
         engine.adopt_networks(&loaded, &found.state);
         engine.recall_cluster();
         engine.adopt_workloads(loaded, &found.state);
-        engine.replan_policy();
+        engine.follow_policy();
         engine.begin_services(&found.state.tables);
         engine.early = Some(found);
         Ok(engine)

@@ -37,6 +37,7 @@ impl Engine {
         let lasting = [&self.health, &self.strange, &self.store_problems, &self.plan.policy.problems];
         let lasting = lasting.into_iter().flatten().chain(&self.own_problem).cloned();
         lasting
+            .chain(self.refusals())
             .chain(self.services_health())
             .chain(self.ports_health())
             .chain(self.records.health())
@@ -97,7 +98,7 @@ impl Engine {
         else {
             return comment;
         };
-        let subject = self.plan.policy.subjects.values().find(|s| s.host_end.as_str() == host_end);
+        let subject = self.plan.policy.all().find(|s| s.host_end.as_str() == host_end);
         let Some(subject) = subject else { return comment };
         let judged = if direction == "ingress" { &subject.ingress } else { &subject.egress };
         let by = judged.as_ref().map(|j| j.by.join(", ")).unwrap_or_default();

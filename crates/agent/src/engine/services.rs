@@ -9,13 +9,11 @@ use weft_kernel::nft::Tables;
 use weft_model::api::{Error, ErrorKind};
 use weft_model::object::Flaw;
 use weft_model::{
-    AttachmentId, Declared, Kind, Object, ObjectId, Remote, RemoteName, Service, ServiceName, ServiceRanges,
-    Workload,
+    AttachmentId, Kind, Object, ObjectId, Remote, RemoteName, Service, ServiceName, ServiceRanges, Workload,
 };
 use weft_plan::services::allocate::{Taken, settle};
 use weft_plan::services::standing::Source;
 use weft_plan::services::{Frontend, ServicePlan, ServicesPlan, Standing, explain};
-use weft_store::Write;
 
 use super::Engine;
 use crate::{Config, chain};
@@ -29,22 +27,11 @@ pub(super) fn ranges(config: &Config) -> ServiceRanges {
     }
 }
 
-/// The services and slices that are written.
-pub(super) fn among(writes: &[Write]) -> Vec<ObjectId> {
-    let id = |write: &Write| match write {
-        Write::PutObject(object) => Some(object.id()),
-        Write::RemoveObject(id) => Some(id.clone()),
-        _ => None,
-    };
-    let ours = |id: &ObjectId| matches!(id.kind, Kind::Service | Kind::EndpointSlice);
-    writes.iter().filter_map(id).filter(ours).collect()
-}
-
 impl Engine {
     /// At start: the services of the world, with their backends in the slots that the kernel has them in.
     pub(super) fn begin_services(&mut self, tables: &Tables) {
-        self.standing = Standing::of(&self.world);
-        self.plan.services = self.standing.plan(&self.world, &self.here);
+        self.serving = Standing::of(&self.world);
+        self.plan.services = self.serving.plan(&self.world, &self.here);
         let found = found(tables, &self.plan.services);
         self.keep_services(&found);
         let services = &self.plan.services;
@@ -171,14 +158,10 @@ impl Engine {
     ///
     /// # Errors
     /// What it asks for and cannot have.
-    pub(super) fn settle_service(
-        &self,
-        taken: &mut Option<Taken>,
-        declared: &Declared,
-        object: &mut Object,
-    ) -> Result<(), Error> {
+    pub(super) fn settle_service(&self, taken: &mut Option<Taken>, object: &mut Object) -> Result<(), Error> {
         let id = object.id();
         let Object::Service(service) = object else { return Ok(()) };
+        let declared = &self.world.declared;
         let taken = taken.get_or_insert_with(|| Taken::of(declared));
         let before = declared.services.get(&service.name());
         settle(service, before, taken, &self.here.services)
@@ -240,20 +223,30 @@ impl Engine {
         self.world.declared.services.values().find(has).map(Service::name)
     }
 
-    /// Follows declared services and slices that changed; whether the kernel took all of it.
-    pub(super) fn serve_objects(&mut self, before: &Declared, changed: &[ObjectId], operation: &str) -> bool {
-        let mut touched = BTreeSet::new();
-        for id in changed {
+    /// Follows declared services and slices that changed, given what they were; whether the kernel took all of it.
+    pub(super) fn serve_objects(&mut self, changed: &[(ObjectId, Option<Object>)], operation: &str) -> bool {
+        let (mut touched, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        for (id, was) in changed {
             let Some(namespace) = id.namespace.clone() else { continue };
+            // Of an object that changed twice, what it was at first.
+            if !matches!(id.kind, Kind::Service | Kind::EndpointSlice) || !seen.insert(id) {
+                continue;
+            }
             let name = (namespace, id.name.clone());
             let declared = &self.world.declared;
-            if id.kind == Kind::Service {
-                let (old, new) = (before.services.get(&name), declared.services.get(&name));
-                self.standing.service(&self.world, old, new);
-                touched.insert(name);
-            } else {
-                let (old, new) = (before.slices.get(&name), declared.slices.get(&name));
-                touched.extend(self.standing.slice(old, new));
+            match was {
+                Some(Object::EndpointSlice(old)) => {
+                    touched.extend(self.serving.slice(Some(old), declared.slices.get(&name)));
+                }
+                Some(Object::Service(old)) => {
+                    self.serving.service(&self.world, Some(old), declared.services.get(&name));
+                    touched.insert(name);
+                }
+                _ if id.kind == Kind::Service => {
+                    self.serving.service(&self.world, None, declared.services.get(&name));
+                    touched.insert(name);
+                }
+                _ => touched.extend(self.serving.slice(None, declared.slices.get(&name))),
             }
         }
         self.serve(touched, operation)
@@ -263,14 +256,14 @@ impl Engine {
     pub(super) fn serve_workload(&mut self, id: &AttachmentId) {
         let Some(workload) = self.world.workloads.get(id) else { return };
         let now = (&workload.namespace(), &workload.profile.labels);
-        let touched = self.standing.workload(&Source::Local(id.clone()), None, Some(now));
+        let touched = self.serving.workload(&Source::Local(id.clone()), None, Some(now));
         self.serve(touched, "attach");
     }
 
     /// Lets no service lead to a workload any more that is gone from the world.
     pub(super) fn unserve_workload(&mut self, gone: &Workload) {
         let before = (&gone.namespace(), &gone.profile.labels);
-        let touched = self.standing.workload(&Source::Local(gone.id.clone()), Some(before), None);
+        let touched = self.serving.workload(&Source::Local(gone.id.clone()), Some(before), None);
         self.serve(touched, "detach");
     }
 
@@ -284,16 +277,12 @@ impl Engine {
         let (before, now) = (before.map(seen), self.world.remote.get(name).map(seen));
         let source = Source::Remote(name.clone());
         let before = before.as_ref().map(|(namespace, labels)| (namespace, &**labels));
-        self.standing.workload(
-            &source,
-            before,
-            now.as_ref().map(|(namespace, labels)| (namespace, &**labels)),
-        )
+        self.serving.workload(&source, before, now.as_ref().map(|(namespace, labels)| (namespace, &**labels)))
     }
 
     /// Follows all workloads of other hosts anew.
     pub(super) fn serve_anew(&mut self) {
-        self.standing = Standing::of(&self.world);
+        self.serving = Standing::of(&self.world);
         let all = self.world.declared.services.keys().cloned().collect();
         self.serve(all, "peers");
     }
@@ -327,7 +316,7 @@ impl Engine {
         let mut changed = Changed::default();
         let mut names = Vec::new();
         for name in touched {
-            let mut after = self.standing.derive(&self.world, &name);
+            let mut after = self.serving.derive(&self.world, &name);
             let before = self.plan.services.services.get(&name);
             if let (Some(after), Some(before)) = (&mut after, before) {
                 after.keep_slots(before);

@@ -11,6 +11,7 @@ use weft_store::Write;
 use weft_store::cluster::Summary;
 
 use super::Engine;
+use super::policy::Enforced;
 use crate::cluster::{Elsewhere, Need, Unreadable};
 use crate::{chain, host};
 
@@ -69,11 +70,12 @@ impl Engine {
     pub(crate) fn adopt_remote(&mut self, changes: Vec<Elsewhere>) {
         let mut touched = BTreeSet::new();
         for (name, now) in changes {
-            let before = match now {
+            let was = match now {
                 Some(remote) => self.world.remote.insert(name.clone(), remote),
                 None => self.world.remote.remove(&name),
             };
-            touched.extend(self.serve_remote(&name, before.as_ref()));
+            touched.extend(self.serve_remote(&name, was.as_ref()));
+            self.touched.remote(name, was);
         }
         self.serve(touched, "peers");
         self.judge_anew();
@@ -81,22 +83,36 @@ impl Engine {
 
     /// Takes over all workloads of other hosts.
     pub(crate) fn replace_remote(&mut self, all: BTreeMap<RemoteName, Remote>) {
-        if std::mem::take(&mut self.remote_unknown) || self.world.remote != all {
-            self.world.remote = all;
-            self.serve_anew();
-            self.judge_anew();
+        let former = std::mem::replace(&mut self.world.remote, all);
+        let gone = former.keys().filter(|name| !self.world.remote.contains_key(*name));
+        let there = self.world.remote.iter().filter(|(name, now)| former.get(*name) != Some(*now));
+        let names: Vec<RemoteName> = gone.chain(there.map(|(name, _)| name)).cloned().collect();
+        let first = std::mem::take(&mut self.remote_unknown);
+        if names.is_empty() && !first {
+            return;
         }
+        for name in names {
+            let was = former.get(&name).cloned();
+            self.touched.remote(name, was);
+        }
+        self.serve_anew();
+        self.judge_anew();
     }
 
     /// Only what people declared looks at workloads of other hosts.
     fn judge_anew(&mut self) {
         if self.world.declared == weft_model::Declared::default() {
+            // Whoever declares the first policy looks at all of them.
+            self.touched = weft_plan::policy::Touched::default();
             return;
         }
-        if !self.enforce("peers") {
+        let enforced = self.enforce("peers");
+        if enforced == Enforced::Refused {
             self.sync();
         }
-        self.end_denied_flows();
+        if enforced != Enforced::Nothing {
+            self.end_denied_flows();
+        }
     }
 
     /// The hosts that are known of now.

@@ -51,6 +51,11 @@ impl Engine {
         self.health.is_empty()
     }
 
+    /// Whether the last comparison left nothing to mend.
+    pub(crate) fn is_mended(&self) -> bool {
+        self.health.is_empty()
+    }
+
     /// The kernel's state with the settings that are wanted.
     fn read(&mut self, wanted: &weft_dataplane::Wanted) -> Result<State, ReadError> {
         let keys: Vec<_> = wanted.state.sysctls.keys().cloned().collect();

@@ -36,6 +36,9 @@ const MASQUERADE6: &str = "masquerade6";
 /// The reason of refusals between networks.
 pub(super) const ISOLATED: &str = "networks are isolated from each other";
 
+/// The chain that judges what begins by policy.
+pub(super) const POLICY: &str = "policy";
+
 /// Where clouds answer with their secrets.
 const METADATA4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const METADATA6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
@@ -49,8 +52,11 @@ pub(super) fn fill(plan: &Plan, table: &mut Table) {
     let hook = |kind, hook, priority| Some(Base::new(kind, hook, priority));
     chain("raw", hook(Kind::Filter, Hook::Prerouting, RAW), raw(plan));
     chain("from_wire", None, from_wire());
+    chain("guard", None, guarding());
     chain("input", hook(Kind::Filter, Hook::Input, FILTER), host::input());
     chain("forward", hook(Kind::Filter, Hook::Forward, FILTER), forward());
+    chain("between", None, between());
+    chain(POLICY, None, Vec::new());
     chain("from_workload", None, from_workload(plan));
     chain("to_workload", None, to_workload(plan));
     chain("postrouting", hook(Kind::Nat, Hook::Postrouting, SRCNAT), postrouting(plan));
@@ -120,8 +126,8 @@ fn raw(plan: &Plan) -> Vec<Rule> {
     let loopback = Expr::masked(Field::IpDaddr, Ipv4Addr::new(255, 0, 0, 0), Ipv4Addr::new(127, 0, 0, 0));
     let reason = "loopback address from outside";
     let mut rules = vec![
-        refuse([outside(), loopback], Expr::drop(), reason),
-        refuse([outside(), Expr::eq(Field::Ip6Daddr, Ipv6Addr::LOCALHOST)], Expr::drop(), reason),
+        refuse([loopback, outside()], Expr::drop(), reason),
+        refuse([Expr::eq(Field::Ip6Daddr, Ipv6Addr::LOCALHOST), outside()], Expr::drop(), reason),
         Rule::new([from_a_wire(), Expr::jump("from_wire")]),
     ];
     if overlay::is_needed(plan) {
@@ -130,9 +136,22 @@ fn raw(plan: &Plan) -> Vec<Rule> {
     rules
 }
 
-/// What no workload may send, and from where it may send the rest.
+/// What no workload may send; none of it is TCP, which most packets are.
 fn from_wire() -> Vec<Rule> {
-    let mut rules = forbidden();
+    let mut rules = vec![tcp_to("guard")];
+    rules.extend(forbidden());
+    rules.push(Rule::new([Expr::goto("guard")]));
+    rules
+}
+
+/// TCP goes on there.
+pub(super) fn tcp_to(chain: &str) -> Rule {
+    Rule::new([Expr::number(Field::L4Proto, 6), Expr::goto(chain)])
+}
+
+/// From where it may send the rest.
+fn guarding() -> Vec<Rule> {
+    let mut rules = Vec::new();
     let passes = |field: Field, set: &str| {
         let key = [Field::IifName, Field::EtherSaddr, field];
         Rule::new([Expr::lookup(&key, SetRef::hash(set)), Expr::Verdict(Verdict::Return)])
@@ -171,7 +190,16 @@ pub(super) fn forbidden() -> Vec<Rule> {
     ]
 }
 
+/// What has begun was judged then; what begins meets policy, if there is one, and then what holds between networks.
 fn forward() -> Vec<Rule> {
+    vec![
+        Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::goto("between")]),
+        Rule::new([Expr::jump(POLICY)]),
+        Rule::new([Expr::goto("between")]),
+    ]
+}
+
+fn between() -> Vec<Rule> {
     vec![
         Rule::new([ours(Field::IifGroup), Expr::jump("from_workload")]),
         Rule::new([ours(Field::OifGroup), Expr::jump("to_workload")]),

@@ -1,7 +1,7 @@
 //! Policy in nftables: the same few lookups for every packet that begins something, however many policies there are.
 //!
 //! ```text
-//!   forward, before all else of weft's
+//!   forward, before what holds between networks
 //!     established → on                        judged when it began
 //!     source judged?      → egress of it      ┐  whose class is the other end (peer4, block4: a chain sets the mark)
 //!     destination judged? → ingress of it     ┘  has that class rows of its own? else the rest's
@@ -13,83 +13,126 @@
 
 mod chains;
 mod elements;
+mod host;
+mod phases;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use weft_kernel::nft::{Diff, Expr, Family, MarkSource, Tables, diff};
+use weft_kernel::nft::{Diff, Expr, Family, MarkSource, Table, Tables, diff};
 use weft_kernel::ours::{POLICY_MARK, POLICY_MARK_SHIFT};
-use weft_plan::policy::{Class, PolicyPlan};
+use weft_plan::policy::difference::Pair;
+use weft_plan::policy::{Class, Difference, PolicyPlan, Subject};
 
-use self::elements::Lengths;
+use self::chains::Judge;
+pub use self::phases::phases;
 
 /// The netlink group to which denials are logged.
 pub const LOG_GROUP: u16 = 119;
 
 /// Adds what a plan's policies need to the tables.
 pub fn fill(plan: &PolicyPlan, tables: &mut Tables) {
-    if plan.subjects.is_empty() {
-        return;
-    }
+    let Some(frame) = &plan.frame else { return };
     let table = tables.entry(super::name(Family::Inet)).or_default();
-    let lengths = Lengths::of(plan);
-    chains::declare(table, &lengths);
-    chains::fixed(table, &lengths);
+    let number = |class: &Class| plan.classes.get(class).copied();
+    chains::declare(table, frame);
+    chains::fixed(table, frame);
     chains::of_classes(table, plan.classes.iter().map(|(class, number)| (*class, *number)));
     for subject in plan.subjects.values() {
         chains::of_subject(table, subject);
-        elements::of_subject(table, plan, subject);
+        elements::of_subject(table, &number, subject, |_| None);
     }
-    elements::of_peers(table, plan, plan.peers.iter().map(|(address, class)| (*address, *class)));
-    elements::of_blocks(table, plan);
+    if let Some(subject) = &plan.host {
+        host::fill(table, subject, &plan.failsafe, &number);
+    }
+    elements::of_peers(table, &number, plan.peers.iter().map(|(address, class)| (*address, *class)));
+    elements::of_blocks(
+        table,
+        &number,
+        plan.blocks.iter().map(|(first, (last, class))| (*first, *last, *class)),
+    );
 }
 
-/// The steps from one plan's policies to another's, without asking the kernel: only what differs is looked at.
+/// The steps that a difference asks for, without asking the kernel: nothing but what differs is looked at. `plan` is the
+/// plan that it leads to.
 #[must_use]
-pub fn change(before: &PolicyPlan, after: &PolicyPlan) -> Diff {
-    let (mut old, mut new) = (partial(before, after), partial(after, before));
-    // What is shared is not in either; the tables themselves must not seem to come or go.
+pub fn change(difference: &Difference, plan: &PolicyPlan) -> Diff {
+    if difference.is_empty() {
+        return Diff::default();
+    }
+    let mut same = Same::default();
+    let (old, new) = (side(difference, plan, &mut same, false), side(difference, plan, &mut same, true));
+    // The tables themselves must not seem to come or go.
     let name = super::name(Family::Inet);
-    old.entry(name.clone()).or_default();
-    new.entry(name).or_default();
-    diff(&new, &old)
+    diff(&Tables::from([(name.clone(), new)]), &Tables::from([(name, old)]))
 }
 
-/// The tables of a plan, without what the other has just so.
-fn partial(plan: &PolicyPlan, other: &PolicyPlan) -> Tables {
-    let differs = |number: &(&Class, &u16)| other.classes.get(number.0) != Some(number.1);
-    let part = PolicyPlan {
-        subjects: plan
-            .subjects
-            .iter()
-            .filter(|(id, subject)| other.subjects.get(*id) != Some(*subject))
-            .map(|(id, subject)| (id.clone(), subject.clone()))
-            .collect(),
-        peers: plan
-            .peers
-            .iter()
-            .filter(|(address, class)| other.peers.get(address) != Some(class))
-            .map(|(address, class)| (*address, *class))
-            .collect(),
-        blocks: plan.blocks.iter().filter(|block| !other.blocks.contains(block)).copied().collect(),
-        classes: plan.classes.clone(),
-        problems: Vec::new(),
+/// Classes whose rows differ, by the tables that were compared: many workloads share them.
+type Same = HashMap<[*const weft_plan::policy::Table; 2], Arc<BTreeSet<Class>>>;
+
+/// One side of a difference, as what of the table it makes.
+fn side(difference: &Difference, plan: &PolicyPlan, same: &mut Same, after: bool) -> Table {
+    let mut table = Table::default();
+    let Some(frame) = of(&difference.frame, after) else {
+        chains::idle(&mut table);
+        return table;
     };
-    let mut tables = Tables::default();
-    if plan.subjects.is_empty() {
-        return tables;
+    let number = |class: &Class| match difference.classes.get(class) {
+        Some(pair) => of(pair, after).copied(),
+        None => plan.classes.get(class).copied(),
+    };
+    chains::declare(&mut table, frame);
+    chains::fixed(&mut table, frame);
+    let classes = difference.classes.iter();
+    let classes = classes.filter_map(|(class, pair)| Some((*class, *of(pair, after)?)));
+    chains::of_classes(&mut table, classes);
+    for pair in difference.subjects.values() {
+        let Some(subject) = of(pair, after) else { continue };
+        chains::of_subject(&mut table, subject);
+        let other = of(pair, !after).filter(|other| other.addresses == subject.addresses);
+        let differing = |judge: Judge| {
+            let theirs = |subject: &Subject| {
+                subject.judged(judge.direction)?.table(judge.audit).map(std::ptr::from_ref)
+            };
+            let tables = [theirs(subject)?, theirs(other?)?];
+            Some(tables)
+        };
+        let mut rows = |judge: Judge| -> Option<Arc<BTreeSet<Class>>> {
+            let key = differing(judge)?;
+            if let Some(known) = same.get(&key) {
+                return Some(Arc::clone(known));
+            }
+            let own = subject.judged(judge.direction)?.table(judge.audit)?;
+            let others = other?.judged(judge.direction)?.table(judge.audit)?;
+            let found = Arc::new(differ(own, others));
+            same.insert(key, Arc::clone(&found));
+            Some(found)
+        };
+        elements::of_subject(&mut table, &number, subject, &mut rows);
     }
-    let table = tables.entry(super::name(Family::Inet)).or_default();
-    let lengths = Lengths::of(plan);
-    chains::declare(table, &lengths);
-    chains::fixed(table, &lengths);
-    chains::of_classes(table, plan.classes.iter().filter(differs).map(|(class, number)| (*class, *number)));
-    for subject in part.subjects.values() {
-        chains::of_subject(table, subject);
-        elements::of_subject(table, plan, subject);
+    if let Some(subject) = difference.host.as_ref().and_then(|pair| of(pair, after)) {
+        host::fill(&mut table, subject, &difference.failsafe[usize::from(after)], &number);
     }
-    elements::of_peers(table, plan, part.peers.iter().map(|(address, class)| (*address, *class)));
-    elements::of_blocks(table, &part);
-    tables
+    let peers = difference.peers.iter();
+    elements::of_peers(&mut table, &number, peers.filter_map(|(at, pair)| Some((*at, *of(pair, after)?))));
+    let blocks = difference.blocks.iter().filter_map(|(first, pair)| {
+        let (last, class) = of(pair, after)?;
+        Some((*first, *last, *class))
+    });
+    elements::of_blocks(&mut table, &number, blocks);
+    table
+}
+
+/// The classes that two tables treat differently; [`Class::REST`] if it is the rest.
+fn differ(one: &weft_plan::policy::Table, other: &weft_plan::policy::Table) -> BTreeSet<Class> {
+    let rows = one.rows.iter().filter(|(class, row)| other.rows.get(class) != Some(row));
+    let lacking = other.rows.iter().filter(|(class, _)| !one.rows.contains_key(class));
+    let rest = (one.rest != other.rest).then_some(Class::REST);
+    rows.chain(lacking).map(|(class, _)| *class).chain(rest).collect()
+}
+
+fn of<T>(pair: &Pair<T>, after: bool) -> Option<&T> {
+    if after { pair.1.as_ref() } else { pair.0.as_ref() }
 }
 
 /// The numbers that classes have in the kernel: a restart must not give them to others.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
+mod flips;
+mod host;
 mod walk;
 
 use weft_dataplane::nft::{policy, ruleset};
@@ -10,11 +12,11 @@ use weft_kernel::netlink::{self, Socket};
 use weft_kernel::nft::{self, Family, TableName, Tables};
 use weft_kernel::ours::{POLICY_MARK, TABLE};
 use weft_model::Mode;
-use weft_plan::policy::cases::{case, here, packets};
+use weft_plan::policy::cases::{Dice, case, here, packets, step};
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::resolve::Policies;
 use weft_plan::policy::verdict::judge;
-use weft_plan::policy::{Numbering, Packet, Verdict};
+use weft_plan::policy::{Difference, Numbering, Packet, PolicyPlan, Standing, Touched, Verdict};
 use weft_plan::{Plan, plan};
 
 use walk::Walk;
@@ -72,6 +74,26 @@ fn the_rules_say_what_the_oracle_says() {
     assert!(most < 80, "{most} lookups for one packet");
 }
 
+/// Through a service or a published port a workload's packets come back to it: policy does not keep it from itself.
+#[test]
+fn nobody_is_kept_from_reaching_himself() {
+    let itself: Vec<Packet> = packets().into_iter().map(|p| Packet { destination: p.source, ..p }).collect();
+    let mut judged = 0;
+    for seed in 0..20 {
+        let world = case(seed, Mode::Routed, false);
+        let plan = plan(&world, &here());
+        let tables = ruleset(&plan);
+        judged += plan.policy.subjects.len();
+        for packet in &itself {
+            let mut walk = Walk::new(&tables[&inet()], *packet, FOREIGN);
+            assert!(walk.passes("policy"), "seed {seed}: {packet:?}");
+            assert_eq!(walk.mark, FOREIGN);
+            assert!(weft_plan::policy::Tables::of(&plan.policy).pass(packet));
+        }
+    }
+    assert!(judged > 20, "only {judged} workloads are judged: the cases are worth nothing");
+}
+
 /// What differs, a line each, and the first in full.
 fn truth_table(plan: &Plan, wrong: &[(&Packet, bool, Verdict)]) -> String {
     let word = |passes: bool| if passes { "pass" } else { "drop" };
@@ -100,11 +122,35 @@ fn changes_lead_where_a_fresh_rendering_leads() {
     for seed in 1001..1000 + seeds().min(200) {
         let mut after = plan(&case(seed, Mode::Routed, false), &here());
         numbering.assign(&mut after.policy);
-        apply(&mut kernel, &policy::change(&before.policy, &after.policy));
+        let difference = Difference::between(&before.policy, &after.policy);
+        apply(&mut kernel, &policy::change(&difference, &after.policy));
         let wanted = nft::diff(&ruleset(&after), &kernel);
         assert!(wanted.is_empty(), "seed {seed}: left over: {wanted:?}");
         assert_eq!(policy::numbers(&kernel).len(), after.policy.classes.len());
         before = after;
+    }
+}
+
+/// The same where the plan follows a world that changes bit by bit.
+#[test]
+fn what_stands_follows_into_the_kernel() {
+    for seed in 0..seeds().min(500) / 4 {
+        let mut dice = Dice::new(seed);
+        let mut world = case(seed, Mode::Routed, true);
+        let mut plan = plan(&world, &here());
+        let (mut standing, mut numbering) = (Standing::default(), Numbering::default());
+        plan.policy = PolicyPlan::default();
+        standing.follow(&world, &here().name, Touched::everything(&world), &mut plan.policy, &mut numbering);
+        let mut kernel = Tables::default();
+        apply(&mut kernel, &nft::diff(&ruleset(&plan), &Tables::default()));
+        for at in 0..40 {
+            let touched = step(&mut dice, &mut world);
+            let difference =
+                standing.follow(&world, &here().name, touched.clone(), &mut plan.policy, &mut numbering);
+            apply(&mut kernel, &policy::change(&difference, &plan.policy));
+            let wanted = nft::diff(&ruleset(&plan), &kernel);
+            assert!(wanted.is_empty(), "seed {seed}, change {at}, {touched:?}: left over: {wanted:?}");
+        }
     }
 }
 

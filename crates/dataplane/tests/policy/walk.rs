@@ -5,9 +5,10 @@
 use std::net::IpAddr;
 
 use weft_kernel::nft::{
-    Compare, Datum, Expr, Field, Mark, MarkSource, Operand, PayloadBase, Raw, Right, Rule, Set, Table, Value,
-    Verdict,
+    Compare, Datum, Expr, Field, IfName, Mark, MarkSource, Operand, PayloadBase, Raw, Right, Rule, Set,
+    Table, Value, Verdict,
 };
+use weft_kernel::ours::GROUP;
 use weft_plan::policy::Packet;
 
 /// `ct state new` (linux/netfilter/nf_conntrack_common.h).
@@ -18,6 +19,10 @@ pub(crate) struct Walk<'a> {
     table: &'a Table,
     packet: Packet,
     pub(crate) mark: u32,
+    /// Whether it goes out by a workload's wire.
+    pub(crate) to_wire: bool,
+    /// From this lookup on sets are those of another table: a batch was committed in the middle of the walk.
+    pub(crate) then: Option<(&'a Table, usize)>,
     /// Comments of the counters that it passed.
     pub(crate) counted: Vec<String>,
     /// So many maps and sets were asked.
@@ -33,7 +38,7 @@ enum End {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(table: &'a Table, packet: Packet, mark: u32) -> Walk<'a> {
-        Walk { table, packet, mark, counted: Vec::new(), lookups: 0 }
+        Walk { table, packet, mark, to_wire: false, then: None, counted: Vec::new(), lookups: 0 }
     }
 
     /// Whether the base chain lets it pass.
@@ -45,7 +50,12 @@ impl<'a> Walk<'a> {
     }
 
     fn chain(&mut self, name: &str) -> End {
-        let chain = self.table.chains.get(name).unwrap_or_else(|| panic!("there is no chain {name}"));
+        let chain = match (self.table.chains.get(name), self.then) {
+            (Some(chain), _) => chain,
+            // Whoever walks by the rules of before finds a chain that is new without rules.
+            (None, Some((after, _))) if after.chains.contains_key(name) => return End::Fell,
+            _ => panic!("there is no chain {name}"),
+        };
         for rule in &chain.rules {
             match self.rule(rule) {
                 None | Some(Verdict::Continue) => {}
@@ -117,7 +127,11 @@ impl<'a> Walk<'a> {
     fn find(&mut self, set: &str, key: &[Operand]) -> Option<Option<Option<Datum>>> {
         let values: Vec<Value> = key.iter().map(|operand| self.load(operand)).collect::<Option<_>>()?;
         self.lookups += 1;
-        let set: &Set = self.table.sets.get(set).unwrap_or_else(|| panic!("there is no set {set}"));
+        let then = self.then.filter(|(_, from)| self.lookups > *from);
+        let later = then.and_then(|(after, _)| after.sets.get(set));
+        // A set that has gone is still there for whoever walks by the rules of before.
+        let set: &Set =
+            later.or_else(|| self.table.sets.get(set)).unwrap_or_else(|| panic!("there is no set {set}"));
         if !set.declaration.interval {
             let key = weft_kernel::nft::Key(values.into_iter().map(Into::into).collect());
             return Some(set.elements.get(&key).cloned());
@@ -142,6 +156,8 @@ impl<'a> Walk<'a> {
             Field::ThDport => number(packet.port.into()),
             Field::CtState => number(NEW),
             Field::Mark => number(self.mark),
+            Field::OifGroup => number(if self.to_wire { GROUP } else { 0 }),
+            Field::IifName | Field::OifName => IfName::new("eth0").map(Value::IfName),
             // An echo request.
             Field::Icmpv6Type if packet.protocol == 58 => number(128),
             Field::Icmpv6Type => None,

@@ -89,6 +89,12 @@ impl Error {
     pub fn lost_events(&self) -> bool {
         matches!(self, Error::Receive(e) if e.raw_os_error() == Some(libc::ENOBUFS))
     }
+
+    /// Whether there was just nothing to receive for a while.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Error::Receive(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 /// A netlink socket of the namespace in which it was opened.

@@ -116,7 +116,11 @@ pub fn apply(socket: &mut Socket, ops: &[Op]) -> Result<(), Error> {
 }
 
 /// Waits for the answer to a batch with `count` messages behind the first: the first refusal, by position.
-fn answer(socket: &mut Socket, first: u32, count: usize) -> Result<Option<(usize, Refusal)>, Error> {
+pub(super) fn answer(
+    socket: &mut Socket,
+    first: u32,
+    count: usize,
+) -> Result<Option<(usize, Refusal)>, Error> {
     let mut refused: Option<(usize, Refusal)> = None;
     let (mut done, mut overrun) = (false, false);
     while !done {

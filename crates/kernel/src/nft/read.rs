@@ -225,6 +225,7 @@ fn base(family: Family, a: &[Option<Attribute<'_>>; 13]) -> Option<Option<Base>>
 /// A rule as the kernel gives it.
 pub(super) struct RawRule {
     pub(super) chain: String,
+    pub(super) handle: u64,
     pub(super) expressions: Vec<u8>,
     pub(super) comment: Option<String>,
 }
@@ -238,6 +239,7 @@ fn rule(message: &Message<'_>, name: &TableName) -> Option<RawRule> {
     let a = table::<8>(message.body(4));
     Some(RawRule {
         chain: named(&a, name, 2)?.to_owned(),
+        handle: a[3].and_then(|handle| handle.be64()).unwrap_or(0),
         expressions: a[4].map_or_else(Vec::new, |list| list.value.to_vec()),
         comment: a[7].and_then(|notes| comment(notes.value)),
     })

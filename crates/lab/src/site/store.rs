@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use weft_kernel::netns::Netns;
-use weft_model::api::{NetworkSpec, Reply, Request};
+use weft_model::api::{NetworkSpec, Reply, Request, Status};
 use weft_model::{Encapsulation, Mode};
 
 use super::process::Process;
@@ -94,21 +94,27 @@ impl Site {
         })
     }
 
+    /// Waits until a host has addresses to give.
+    pub(super) fn await_addresses(&self, at: usize) -> Result<(), Error> {
+        let member = &self.record.members[at];
+        let (socket, log) = (member.socket(&self.folder), member.home(&self.folder).join("agent.log"));
+        await_it(&member.name, &log, || Ok(asked(&socket).is_some_and(|status| gives(&status))))
+    }
+
     /// Waits until every host that runs has addresses to give and knows of all others that run.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let running: Vec<&Member> = self.record.members.iter().filter(|m| m.is_running()).collect();
         for member in &running {
             let (socket, log) = (member.socket(&self.folder), member.home(&self.folder).join("agent.log"));
             await_it(&member.name, &log, || {
-                let Ok(Reply::Status(status)) = ask(&socket, &Request::Status) else { return Ok(false) };
-                let network = status.networks.iter().find(|n| n.network.name.as_str() == "default");
-                let gives = network.is_some_and(|n| n.pools.iter().all(|p| p.usable > 0));
+                let Some(status) = asked(&socket) else { return Ok(false) };
                 let knows = |other: &&Member| {
                     status.peers.iter().any(|p| p.node.as_str() == other.name && !p.reaches.is_empty())
                 };
                 let in_sync =
                     self.record.store == Store::File || status.store.as_ref().is_some_and(|s| s.in_sync);
-                Ok(in_sync && gives && running.iter().filter(|other| other.name != member.name).all(knows))
+                let mut others = running.iter().filter(|other| other.name != member.name);
+                Ok(in_sync && gives(&status) && others.all(knows))
             })?;
         }
         Ok(())
@@ -124,7 +130,7 @@ impl Site {
         for member in self.record.members.iter().filter(|m| m.is_running()) {
             let (socket, log) = (member.socket(&self.folder), member.home(&self.folder).join("agent.log"));
             await_it(&member.name, &log, || {
-                let Ok(Reply::Status(status)) = ask(&socket, &Request::Status) else { return Ok(false) };
+                let Some(status) = asked(&socket) else { return Ok(false) };
                 Ok(!status.peers.iter().any(|p| p.node.as_str() == lost))
             })?;
         }
@@ -141,6 +147,20 @@ impl Site {
         let router = Netns::open(&self.namespace("router"))?;
         crate::Links::of(&router)?.set_up(&Underlay::port(self.record.members[at].number), connected)
     }
+}
+
+/// What an agent says of itself, if it answers.
+fn asked(socket: &Path) -> Option<Status> {
+    match ask(socket, &Request::Status) {
+        Ok(Reply::Status(status)) => Some(*status),
+        _ => None,
+    }
+}
+
+/// Whether a host has addresses of the network `default` to give.
+fn gives(status: &Status) -> bool {
+    let network = status.networks.iter().find(|n| n.network.name.as_str() == "default");
+    network.is_some_and(|n| n.pools.iter().all(|p| p.usable > 0))
 }
 
 /// Waits until `there` says so; `who` and its log are named if it does not.

@@ -1,4 +1,4 @@
-//! ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2).
+//! ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2), and the same kind of weft's own group for hosts themselves.
 //!
 //! Peers by domain name are not known here, and so refused like any unknown field.
 
@@ -13,11 +13,14 @@ use crate::selector::Selector;
 /// The most rules per direction, peers per rule and matches per rule (the API's own limits).
 const MOST: usize = 25;
 
+/// The `apiVersion` of policies whose subject is hosts, which upstream has none for.
+pub const HOST_VERSION: &str = "weft.network/v1alpha1";
+
 /// `kind: ClusterNetworkPolicy`: what the administrator says before, or after, the policies of namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterNetworkPolicy {
-    /// `policy.networking.k8s.io/v1alpha2`.
+    /// `policy.networking.k8s.io/v1alpha2`; [`HOST_VERSION`] if it concerns hosts themselves.
     pub api_version: String,
     /// Its name.
     pub metadata: Metadata,
@@ -52,7 +55,7 @@ pub enum Tier {
     Baseline,
 }
 
-/// Workloads, by exactly one of the two.
+/// Workloads or hosts, by exactly one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Subject {
@@ -62,6 +65,9 @@ pub struct Subject {
     /// Some workloads of some namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<NamespacedPods>,
+    /// Hosts themselves, by their labels ([`Node::labels`](crate::Node::labels)); only of [`HOST_VERSION`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Selector>,
 }
 
 /// Some workloads of some namespaces.
@@ -128,7 +134,7 @@ pub struct ClusterPeer {
     /// Some workloads of some namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<NamespacedPods>,
-    /// Addresses; not in rules for what reaches workloads.
+    /// Addresses; in rules for what reaches the subject only where that is hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<IpNet>>,
 }
@@ -192,6 +198,10 @@ impl Resource for ClusterNetworkPolicy {
         &self.api_version
     }
 
+    fn versions() -> &'static [&'static str] {
+        &[Self::API_VERSION, HOST_VERSION]
+    }
+
     fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -200,10 +210,30 @@ impl Resource for ClusterNetworkPolicy {
         enforcement(&self.metadata)?;
         let spec = &self.spec;
         priority(spec.priority)?;
-        let Subject { namespaces, pods } = &spec.subject;
-        one_of([namespaces.is_some(), pods.is_some()], "spec.subject", "namespaces or pods")?;
+        let Subject { namespaces, pods, nodes } = &spec.subject;
+        let of_hosts = self.api_version == HOST_VERSION;
+        match nodes {
+            Some(_) if !of_hosts => {
+                let why = format!("hosts are the subject of policies of apiVersion {HOST_VERSION} only");
+                return Err(Flaw::new("spec.subject.nodes", why));
+            }
+            None if of_hosts => {
+                let why = format!(
+                    "policies of apiVersion {HOST_VERSION} are for hosts; those for workloads are of {}",
+                    Self::API_VERSION
+                );
+                return Err(Flaw::new("spec.subject", why));
+            }
+            Some(nodes) => selector(nodes, "spec.subject.nodes")?,
+            None => {}
+        }
+        one_of(
+            [namespaces.is_some(), pods.is_some(), nodes.is_some()],
+            "spec.subject",
+            "namespaces, pods and nodes",
+        )?;
         select(namespaces.as_ref(), pods.as_ref(), "spec.subject")?;
-        rules(&spec.ingress, &spec.egress)
+        rules(&spec.ingress, &spec.egress, of_hosts)
     }
 }
 
@@ -237,7 +267,7 @@ fn select(namespaces: Option<&Selector>, pods: Option<&NamespacedPods>, path: &s
     Ok(())
 }
 
-fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut]) -> Result<(), Flaw> {
+fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut], of_hosts: bool) -> Result<(), Flaw> {
     let inward = ingress.iter().map(|r| (&r.name, &r.from, &r.protocols));
     let outward = egress.iter().map(|r| (&r.name, &r.to, &r.protocols));
     for (direction, list, all) in [
@@ -253,14 +283,21 @@ fn rules(ingress: &[ClusterRuleIn], egress: &[ClusterRuleOut]) -> Result<(), Fla
             if name.len() > 100 {
                 return Err(Flaw::new(format!("{path}.name"), "is longer than 100 bytes"));
             }
+            if name.chars().any(char::is_control) {
+                return Err(Flaw::new(format!("{path}.name"), "holds a control character"));
+            }
             some(peers.len(), &format!("{path}.{list}"))?;
-            let networks = direction == Direction::Egress;
+            let networks = of_hosts || direction == Direction::Egress;
             for (at, peer) in peers.iter().enumerate() {
                 peer.validate(&format!("{path}.{list}[{at}]"), networks)?;
             }
             let Some(protocols) = protocols else { continue };
             some(protocols.len(), &format!("{path}.protocols"))?;
-            let nameless = peers.iter().any(|p| p.networks.is_some()) && direction == Direction::Egress;
+            let nameless = match direction {
+                // Only workloads give names to ports.
+                Direction::Ingress => of_hosts,
+                Direction::Egress => peers.iter().any(|p| p.networks.is_some()),
+            };
             for (at, protocol) in protocols.iter().enumerate() {
                 protocol.validate(&format!("{path}.protocols[{at}]"), nameless)?;
             }
@@ -299,7 +336,8 @@ impl ProtocolMatch {
         let present = [tcp.is_some(), udp.is_some(), sctp.is_some(), destination_named_port.is_some()];
         one_of(present, path, "tcp, udp, sctp and destinationNamedPort")?;
         if destination_named_port.is_some() && nameless {
-            return Err(Flaw::new(format!("{path}.destinationNamedPort"), "networks name no ports"));
+            let why = "neither networks nor hosts give names to ports";
+            return Err(Flaw::new(format!("{path}.destinationNamedPort"), why));
         }
         for (word, ports) in [("tcp", tcp), ("udp", udp), ("sctp", sctp)] {
             let Some(ports) = ports else { continue };

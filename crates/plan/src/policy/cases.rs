@@ -2,7 +2,9 @@
 //!
 //! The same number always makes the same case. For tests only; nothing here is random by itself.
 
+pub mod host;
 mod policies;
+mod steps;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use weft_model::{
 };
 
 pub use policies::policy;
+pub use steps::step;
 
 use super::Packet;
 

@@ -1,28 +1,18 @@
-//! From terms to tables: for each class of peers, which protocols and ports pass.
+//! From policies to tables: for each class of peers, which protocols and ports pass.
 //!
 //! All that is ordered (tiers, priorities, first match) is decided here; what is left is a set of what passes.
 
-mod classes;
-mod clause;
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use serde::Serialize;
-use weft_model::policy::{Direction, Protocol};
-use weft_model::{AttachmentId, World};
+use weft_model::policy::Protocol;
+use weft_model::{NodeName, World};
 
-use self::classes::{Classes, Interned};
-use self::clause::Clauses;
-use super::matcher::{Member, Members};
-use super::resolve::{Policies, Terms};
-use super::{Class, Judged, PolicyPlan, Subject, Table};
+use super::{Numbering, PolicyPlan, Standing, Touched};
 
 /// Ports that pass: from the first to the last of each range, in order, apart from each other.
 pub type Ports = Vec<(u16, u16)>;
 
 /// What passes between a workload and a class of peers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Row {
     /// Whether protocols without ports do: ICMP and all that is not TCP, UDP or SCTP.
     pub others: bool,
@@ -60,123 +50,50 @@ impl Row {
     }
 }
 
-/// Compiles the policies of the world for the workloads that are on this host.
+/// Compiles the policies of the world for a host and the workloads that are on it: all of it is a change.
 #[must_use]
-pub fn compile(world: &World) -> PolicyPlan {
-    if world.declared.policies.is_empty() && world.declared.cluster_policies.is_empty() {
-        return PolicyPlan::default();
-    }
-    let policies = Policies::of(world);
-    let members = Members::of(world);
-    let mut interned = Interned::default();
-    let mut shared = Shared::default();
-    let mut drafts: Vec<(AttachmentId, &Member, [Option<usize>; 2])> = Vec::new();
-    for (id, member) in world.workloads.keys().zip(members.all.iter().filter(|m| m.local)) {
-        let drafted = Direction::BOTH.map(|d| shared.draft(&policies, &members, member, d, &mut interned));
-        if drafted.iter().any(Option::is_some) {
-            drafts.push((id.clone(), member, drafted));
-        }
-    }
-    let classes = Classes::of(&members, &interned);
-    let judged: Vec<Arc<Judged>> =
-        shared.drafts.iter().map(|draft| Arc::new(draft.judge(&classes))).collect();
+pub fn compile(world: &World, here: &NodeName) -> PolicyPlan {
     let mut plan = PolicyPlan::default();
-    for (id, member, [ingress, egress]) in drafts {
-        let take = |index: Option<usize>| {
-            let judged = &judged[index?];
-            (judged.enforced.is_some() || judged.audit.is_some()).then(|| (**judged).clone())
-        };
-        let subject = Subject {
-            name: member.name.clone(),
-            host_end: world.workloads[&id].host_end.clone(),
-            addresses: member.addresses.clone(),
-            ingress: take(ingress),
-            egress: take(egress),
-        };
-        if subject.ingress.is_some() || subject.egress.is_some() {
-            plan.subjects.insert(id, subject);
-        }
-    }
-    classes.fill(&members, &mut plan);
-    for (number, plan_number) in (1..).zip(plan.classes.values_mut()) {
-        *plan_number = number;
-    }
+    let touched = Touched::everything(world);
+    Standing::default().follow(world, here, touched, &mut plan, &mut Numbering::default());
     plan
 }
 
-/// What workloads have in common that share a table: direction, namespace, policies that select them, and their named ports.
-type Key = (Direction, String, Vec<(u8, usize)>, Vec<(u8, u16, String)>);
-
-/// Tables under way, each for all the workloads that the same policies select.
-#[derive(Default)]
-struct Shared {
-    drafts: Vec<Draft>,
-    by_key: BTreeMap<Key, Option<usize>>,
-}
-
-struct Draft {
-    enforced: Option<Clauses>,
-    audit: Option<Clauses>,
-    by: Vec<String>,
-}
-
-impl Shared {
-    fn draft(
-        &mut self,
-        policies: &Policies,
-        members: &Members,
-        member: &Member,
-        direction: Direction,
-        interned: &mut Interned,
-    ) -> Option<usize> {
-        let selecting = policies.selecting(member);
-        if selecting.is_empty() {
-            return None;
+/// A range of ports as the fewest that share their leading bits: the first port, and how many bits.
+#[must_use]
+pub fn prefixes((first, last): (u16, u16)) -> Vec<(u16, u8)> {
+    let (mut at, end) = (u32::from(first), u32::from(last));
+    let mut found = Vec::new();
+    while at <= end {
+        let mut size = if at == 0 { 1 << 16 } else { 1 << at.trailing_zeros() };
+        while at + size - 1 > end {
+            size >>= 1;
         }
-        // Named ports of rules for what reaches it are its own.
-        let names = match direction {
-            Direction::Ingress => member.ports.iter().map(named).collect(),
-            Direction::Egress => Vec::new(),
-        };
-        let key = (direction, member.namespace.to_string(), selecting, names);
-        if let Some(known) = self.by_key.get(&key) {
-            return *known;
-        }
-        let terms = policies.terms(member, direction);
-        let index = (!terms.is_empty()).then(|| {
-            let mut clauses = |terms: &Terms| Clauses::of(terms, direction, member, members, interned);
-            let enforced = terms.enforced();
-            self.drafts.push(Draft {
-                enforced: (!enforced.is_empty()).then(|| clauses(&enforced)),
-                audit: terms.has_audit().then(|| clauses(&terms)),
-                by: terms.by(),
-            });
-            self.drafts.len() - 1
-        });
-        self.by_key.insert(key, index);
-        index
+        let bits = u8::try_from(16 - size.trailing_zeros()).unwrap_or(16);
+        found.push((u16::try_from(at).unwrap_or(u16::MAX), bits));
+        at += size;
     }
+    found
 }
 
-fn named((name, port): (&weft_model::PortName, &weft_model::policy::WorkloadPort)) -> (u8, u16, String) {
-    (port.protocol.number(), port.port, name.to_string())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Draft {
-    fn judge(&self, classes: &Classes) -> Judged {
-        let table = |clauses: &Clauses| {
-            let rest = clauses.row(&[]);
-            let rows: BTreeMap<Class, Row> = classes
-                .touching(clauses.mentioned())
-                .map(|(class, ids)| (class, clauses.row(ids)))
-                .filter(|(_, row)| *row != rest)
-                .collect();
-            Table { rows, rest }
-        };
-        let open = |table: &Table| table.rows.is_empty() && table.rest.is_open();
-        let make = |clauses: &Option<Clauses>| {
-            clauses.as_ref().map(table).filter(|table| !open(table)).map(Arc::new)
-        };
-        Judged { enforced: make(&self.enforced), audit: make(&self.audit), by: self.by.clone() }
+    #[test]
+    fn ranges_become_few_prefixes_that_cover_them_exactly() {
+        for (first, last) in
+            [(0, 65535), (1, 65535), (80, 80), (8000, 8100), (1, 79), (79, 8000), (65535, 65535)]
+        {
+            let parts = prefixes((first, last));
+            assert!(parts.len() <= 30);
+            let mut next = u32::from(first);
+            for (at, bits) in parts {
+                assert_eq!(u32::from(at), next, "{first}-{last}");
+                assert_eq!(u32::from(at) & ((1 << (16 - bits)) - 1), 0);
+                next += 1 << (16 - bits);
+            }
+            assert_eq!(next, u32::from(last) + 1);
+        }
     }
 }

@@ -8,6 +8,7 @@ use weft_model::{Object, World};
 
 use super::Packet;
 use super::fix::fixes;
+use super::host::{self, Hosts};
 use super::matcher::Members;
 use super::verdict::{Side, Verdict, verdict};
 
@@ -25,25 +26,31 @@ struct Suggestion {
     object: Object,
 }
 
-/// The packets of a connection between two that are named `NAMESPACE/CONTAINER`, `CONTAINER` or by address: one for each
+/// The packets of a connection between two that are named `NAMESPACE/CONTAINER`, `CONTAINER`, `node/NAME` or by address: one for each
 /// family that both have.
 ///
 /// # Errors
 /// In words, if somebody is not known or the two have no family in common.
 pub fn packets(
+    world: &World,
     members: &Members,
     from: &str,
     to: &str,
     protocol: u8,
     port: u16,
 ) -> Result<Vec<Packet>, String> {
-    let (sources, destinations) = (addresses(members, from)?, addresses(members, to)?);
+    let (sources, destinations) = (addresses(world, members, from)?, addresses(world, members, to)?);
     let mut packets = Vec::new();
     for source in &sources {
         for destination in destinations.iter().filter(|d| d.is_ipv4() == source.is_ipv4()) {
             let protocol = if protocol == 1 && source.is_ipv6() { 58 } else { protocol };
             packets.push(Packet { source: *source, destination: *destination, protocol, port });
         }
+    }
+    // A host has several addresses of a family; its policies ask for none of them.
+    if [from, to].iter().any(|end| end.starts_with(NODE)) {
+        let mut seen = std::collections::BTreeSet::new();
+        packets.retain(|packet| seen.insert(packet.source.is_ipv4()));
     }
     if packets.is_empty() {
         Err(format!("{from} and {to} have no family of addresses in common"))
@@ -52,9 +59,17 @@ pub fn packets(
     }
 }
 
-fn addresses(members: &Members, whom: &str) -> Result<Vec<IpAddr>, String> {
+/// How hosts are named among workloads.
+pub const NODE: &str = "node/";
+
+fn addresses(world: &World, members: &Members, whom: &str) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = whom.parse() {
         return Ok(vec![address]);
+    }
+    if let Some(name) = whom.strip_prefix(NODE) {
+        let found = name.parse().ok().map(|name| host::addresses(world, &name)).unwrap_or_default();
+        let none = || Err(format!("there is no host '{}' with an address", name.escape_default()));
+        return if found.is_empty() { none() } else { Ok(found) };
     }
     // `weft attach NAME` calls a container after its network namespace.
     let short = |container: &str| container.strip_prefix("netns-").unwrap_or(container) == whom;
@@ -86,8 +101,8 @@ pub fn document(world: &World, packets: &[Packet]) -> Document {
                 .collect(),
         })
         .collect();
-    let members = Members::of(world);
-    let text = all.iter().map(|said| words(&members, said)).collect::<Vec<_>>().join("\n");
+    let (members, hosts) = (Members::of(world), Hosts::of(world));
+    let text = all.iter().map(|said| words(&members, &hosts, said)).collect::<Vec<_>>().join("\n");
     Document { allowed: all.iter().all(|said| said.verdict.allowed), text, packets: all }
 }
 
@@ -101,10 +116,11 @@ pub struct Document {
     packets: Vec<Said>,
 }
 
-fn words(members: &Members, Said { packet, verdict, fixes }: &Said) -> String {
-    let end = |address: IpAddr| match members.end(address).workload {
-        Some(member) => format!("{} ({address})", member.name),
-        None => address.to_string(),
+fn words(members: &Members, hosts: &Hosts<'_>, Said { packet, verdict, fixes }: &Said) -> String {
+    let end = |address: IpAddr| match (members.end(address).workload, hosts.at(address)) {
+        (Some(member), _) => format!("{} ({address})", member.name),
+        (None, Some(node)) => format!("{NODE}{node} ({address})"),
+        (None, None) => address.to_string(),
     };
     let port = match Protocol::from_number(packet.protocol) {
         Some(protocol) => format!(" port {} {protocol}", packet.port),

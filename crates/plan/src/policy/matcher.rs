@@ -163,13 +163,27 @@ impl Members {
     /// Collects them.
     #[must_use]
     pub fn of(world: &World) -> Members {
+        Members::some(world, None)
+    }
+
+    /// Collects those that have one of these addresses.
+    #[must_use]
+    pub fn at(world: &World, addresses: &BTreeSet<IpAddr>) -> Members {
+        Members::some(world, Some(addresses))
+    }
+
+    fn some(world: &World, at: Option<&BTreeSet<IpAddr>>) -> Members {
+        let wanted = |mut addresses: &mut dyn Iterator<Item = IpAddr>| {
+            at.is_none_or(|at| Iterator::any(&mut addresses, |address| at.contains(&address)))
+        };
         let mut labels_of: BTreeMap<NamespaceName, Arc<Labels>> = BTreeMap::new();
         let mut namespace_labels = |name: &NamespaceName| {
             let declared = || Arc::new(world.declared.namespace_labels(name));
             labels_of.entry(name.clone()).or_insert_with(declared).clone()
         };
-        let mut all = Vec::with_capacity(world.workloads.len() + world.remote.len());
-        for workload in world.workloads.values() {
+        let mut all = Vec::new();
+        for workload in world.workloads.values().filter(|w| wanted(&mut w.addresses.iter().map(IpNet::addr)))
+        {
             let namespace = workload.namespace();
             all.push(Member {
                 name: format!("{namespace}/{}", workload.id.container),
@@ -181,7 +195,7 @@ impl Members {
                 local: true,
             });
         }
-        for (name, remote) in &world.remote {
+        for (name, remote) in world.remote.iter().filter(|(_, r)| wanted(&mut r.addresses.iter().copied())) {
             all.push(Member {
                 name: format!("{}/{}", remote.namespace, name.id.container),
                 namespace_labels: namespace_labels(&remote.namespace),

@@ -4,6 +4,7 @@
 //! (DESIGN.md §15): numbers go up, and come back only when all have been used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Class, PolicyPlan};
 
@@ -14,42 +15,52 @@ pub const LAST: u16 = 0x3ffe;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Numbering {
     known: BTreeMap<Class, u16>,
-    highest: u16,
+    used: BTreeSet<u16>,
+    /// The number that was given last.
+    last: u16,
 }
 
 impl Numbering {
     /// What is in the kernel already.
     #[must_use]
-    pub fn found(known: BTreeMap<Class, u16>) -> Numbering {
-        let highest = known.values().copied().max().unwrap_or(0);
-        Numbering { known, highest }
+    pub fn found(mut known: BTreeMap<Class, u16>) -> Numbering {
+        known.remove(&Class::OVERFLOW);
+        let used: BTreeSet<u16> = known.values().copied().collect();
+        Numbering { known, last: used.last().copied().unwrap_or(0), used }
     }
 
-    /// Numbers the classes of a plan: those known keep their number, others get one that nobody had.
+    /// The number of a class: its own if it had one, or else one that nobody had. When all have been used, those of
+    /// classes that do not live any more are free again; none is left if `lives` is true of them all.
+    pub fn give(&mut self, class: Class, lives: impl Fn(Class) -> bool) -> Option<u16> {
+        if let Some(number) = self.known.get(&class) {
+            return Some(*number);
+        }
+        if self.used.len() >= usize::from(LAST) {
+            self.known.retain(|class, _| lives(*class));
+            self.used = self.known.values().copied().collect();
+        }
+        let number = (self.last.saturating_add(1)..=LAST).chain(1..=LAST).find(|n| !self.used.contains(n))?;
+        self.last = number;
+        self.used.insert(number);
+        self.known.insert(class, number);
+        Some(number)
+    }
+
+    /// Numbers the classes of a plan, as [`Self::give`] does.
     pub fn assign(&mut self, plan: &mut PolicyPlan) {
-        let fresh: Vec<Class> =
-            plan.classes.keys().filter(|c| !self.known.contains_key(c)).copied().collect();
-        if usize::from(LAST.saturating_sub(self.highest)) < fresh.len() {
-            self.known.retain(|class, _| plan.classes.contains_key(class));
-        }
-        let mut used: BTreeSet<u16> = self.known.values().copied().collect();
-        for class in fresh {
-            let above = self.highest.saturating_add(1)..=LAST;
-            let Some(number) = above.chain(1..=LAST).find(|number| !used.contains(number)) else { break };
-            self.highest = self.highest.max(number);
-            used.insert(number);
-            self.known.insert(class, number);
-        }
-        for (class, number) in &mut plan.classes {
-            *number = self.known.get(class).copied().unwrap_or(0);
-        }
+        let numbers: Vec<(Class, u16)> = plan
+            .classes
+            .keys()
+            .map(|class| (*class, self.give(*class, |c| plan.classes.contains_key(&c)).unwrap_or(0)))
+            .collect();
+        plan.classes.extend(numbers);
         plan.shut_out_the_unnumbered();
     }
 }
 
 impl PolicyPlan {
     /// Classes without a number are treated as the worst: no policy lets them pass.
-    fn shut_out_the_unnumbered(&mut self) {
+    pub(super) fn shut_out_the_unnumbered(&mut self) {
         let unnumbered: BTreeSet<Class> =
             self.classes.iter().filter(|(_, number)| **number == 0).map(|(class, _)| *class).collect();
         if unnumbered.is_empty() {
@@ -59,21 +70,21 @@ impl PolicyPlan {
             "policies tell {} groups of peers apart, more than the {LAST} that fit into a packet's mark; the rest is shut out",
             self.classes.len()
         ));
-        for class in self.peers.values_mut().chain(self.blocks.iter_mut().map(|(_, _, class)| class)) {
+        for class in self.peers.values_mut().chain(self.blocks.values_mut().map(|(_, class)| class)) {
             if unnumbered.contains(class) {
                 *class = Class::OVERFLOW;
             }
         }
         self.classes.retain(|class, _| !unnumbered.contains(class));
         self.classes.insert(Class::OVERFLOW, LAST + 1);
-        for subject in self.subjects.values_mut() {
+        for subject in self.subjects.values_mut().chain(&mut self.host) {
             for judged in [&mut subject.ingress, &mut subject.egress].into_iter().flatten() {
-                for table in [&mut judged.enforced, &mut judged.audit].into_iter().flatten() {
-                    let mut shut = (**table).clone();
-                    shut.rows.retain(|class, _| !unnumbered.contains(class));
-                    shut.rows.insert(Class::OVERFLOW, super::Row::default());
-                    *table = shut.into();
+                let mut shut = (**judged).clone();
+                for table in [&mut shut.enforced, &mut shut.audit].into_iter().flatten() {
+                    table.rows.retain(|class, _| !unnumbered.contains(class));
+                    table.rows.insert(Class::OVERFLOW, Arc::default());
                 }
+                *judged = Arc::new(shut);
             }
         }
     }

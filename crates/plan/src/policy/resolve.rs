@@ -3,15 +3,16 @@
 //! The order is the API's: tier Admin by priority, then the policies of namespaces, then tier Baseline. What is not understood
 //! fails closed: as an Accept it matches nothing, as a Deny or Pass it denies all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_model::policy::{
-    Action, ClusterNetworkPolicy, ClusterPeer, Direction, Enforcement, NetworkPolicy, PolicyPort, PortRef,
-    Protocol, ProtocolMatch, Tier, WorkloadPort, enforcement,
+    Action, ClusterNetworkPolicy, ClusterPeer, Direction, Enforcement, NamedPorts, NetworkPolicy, PolicyPort,
+    PortRef, Protocol, ProtocolMatch, Tier, WorkloadPort, enforcement,
 };
-use weft_model::{PortName, World};
+use weft_model::{Labels, NamespaceName, PortName, World};
 
-use super::matcher::{End, Matcher, Member, Namespaces};
+use super::matcher::{End, Matcher, Member, Members, Namespaces};
 
 /// What is asked of the packets of a workload in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,15 +77,24 @@ impl Port {
         }
     }
 
-    /// The ports, if it says them by itself or a workload's names do.
+    /// The ports, if it says them by itself or these names do.
     #[must_use]
-    pub fn span(&self, names: Option<&Member>) -> Option<(Protocol, u16, u16)> {
+    pub fn span(&self, names: &NamedPorts) -> Option<(Protocol, u16, u16)> {
         match self {
             Port::Span(protocol, first, last) => Some((*protocol, *first, *last)),
             Port::Named(of, name) => {
-                let WorkloadPort { protocol, port } = *names?.ports.get(name)?;
+                let WorkloadPort { protocol, port } = *names.get(name)?;
                 of.is_none_or(|of| of == protocol).then_some((protocol, port, port))
             }
+        }
+    }
+
+    /// The name, if it says the ports by one, and the protocol that they must be of.
+    #[must_use]
+    pub fn name(&self) -> Option<(Option<Protocol>, &PortName)> {
+        match self {
+            Port::Span(..) => None,
+            Port::Named(of, name) => Some((*of, name)),
         }
     }
 }
@@ -140,34 +150,59 @@ impl Terms {
 #[derive(Debug)]
 pub struct Policies {
     admin: Vec<Prepared>,
-    namespaced: std::collections::BTreeMap<weft_model::NamespaceName, Vec<Prepared>>,
+    namespaced: BTreeMap<NamespaceName, Vec<Prepared>>,
     baseline: Vec<Prepared>,
 }
 
 /// A policy with its rules as terms.
 #[derive(Debug)]
-struct Prepared {
-    subject: Matcher,
-    name: Arc<str>,
-    enforcement: Enforcement,
-    isolates: [bool; 2],
-    rules: [Vec<Rule>; 2],
+pub(super) struct Prepared {
+    pub(super) subject: Matcher,
+    pub(super) name: Arc<str>,
+    pub(super) enforcement: Enforcement,
+    pub(super) isolates: [bool; 2],
+    pub(super) rules: [Vec<Rule>; 2],
 }
 
 impl Policies {
     /// Prepares them.
     #[must_use]
     pub fn of(world: &World) -> Policies {
-        let mut namespaced: std::collections::BTreeMap<_, Vec<Prepared>> = std::collections::BTreeMap::new();
-        for ((namespace, _), policy) in &world.declared.policies {
-            namespaced.entry(namespace.clone()).or_default().push(of_namespace(namespace, policy));
+        Policies::some(world, |_| true)
+    }
+
+    /// Prepares those that can select one of these workloads.
+    #[must_use]
+    pub fn for_members(world: &World, members: &Members) -> Policies {
+        let namespaces: BTreeSet<&NamespaceName> = members.all.iter().map(|m| &m.namespace).collect();
+        Policies::some(world, |namespace| namespaces.contains(namespace))
+    }
+
+    fn some(world: &World, wanted: impl Fn(&NamespaceName) -> bool) -> Policies {
+        // Those whose subject is hosts are no business of workloads.
+        let mut policies = Policies::of_cluster(world, |policy| policy.spec.subject.nodes.is_none());
+        for ((namespace, _), policy) in world.declared.policies.iter().filter(|((ns, _), _)| wanted(ns)) {
+            policies.namespaced.entry(namespace.clone()).or_default().push(of_namespace(namespace, policy));
         }
-        let mut cluster: Vec<&ClusterNetworkPolicy> = world.declared.cluster_policies.values().collect();
+        policies
+    }
+
+    /// Prepares those of hosts with such labels: all of them select whatever they are asked about.
+    #[must_use]
+    pub fn of_host(world: &World, labels: &Labels) -> Policies {
+        Policies::of_cluster(world, |policy| {
+            policy.spec.subject.nodes.as_ref().is_some_and(|nodes| nodes.matches(labels))
+        })
+    }
+
+    fn of_cluster(world: &World, admits: impl Fn(&ClusterNetworkPolicy) -> bool) -> Policies {
+        let mut cluster: Vec<&ClusterNetworkPolicy> =
+            world.declared.cluster_policies.values().filter(|policy| admits(policy)).collect();
         // Equal priorities: by name, so that it is at least always the same.
         cluster.sort_by_key(|p| (p.spec.priority, p.metadata.name.clone()));
         let tier =
             |tier| cluster.iter().filter(move |p| p.spec.tier == tier).map(|p| of_cluster(p)).collect();
-        Policies { admin: tier(Tier::Admin), namespaced, baseline: tier(Tier::Baseline) }
+        Policies { admin: tier(Tier::Admin), namespaced: BTreeMap::new(), baseline: tier(Tier::Baseline) }
     }
 
     /// The numbers of the policies that select a workload: workloads with the same share their terms.
@@ -205,7 +240,7 @@ impl Policies {
     }
 }
 
-fn of_namespace(namespace: &weft_model::NamespaceName, policy: &NetworkPolicy) -> Prepared {
+pub(super) fn of_namespace(namespace: &NamespaceName, policy: &NetworkPolicy) -> Prepared {
     let name: Arc<str> = format!("NetworkPolicy/{namespace}/{}", policy.metadata.name).into();
     let enforcement = enforcement(&policy.metadata).unwrap_or_default();
     let rules = |direction: Direction| {
@@ -244,7 +279,7 @@ fn port(port: &PolicyPort) -> Port {
     }
 }
 
-fn of_cluster(policy: &ClusterNetworkPolicy) -> Prepared {
+pub(super) fn of_cluster(policy: &ClusterNetworkPolicy) -> Prepared {
     let name: Arc<str> = format!("ClusterNetworkPolicy/{}", policy.metadata.name).into();
     let enforcement = enforcement(&policy.metadata).unwrap_or_default();
     let subject = &policy.spec.subject;

@@ -35,6 +35,9 @@ impl<'a> Tables<'a> {
     }
 
     fn passes(&self, packet: &Packet, audit: bool) -> bool {
+        if packet.source == packet.destination {
+            return true;
+        }
         Direction::BOTH.into_iter().all(|direction| {
             let (own, peer) = match direction {
                 Direction::Ingress => (packet.destination, packet.source),
@@ -42,16 +45,19 @@ impl<'a> Tables<'a> {
             };
             let judged = self.subjects.get(&own).and_then(|subject| subject.judged(direction));
             let table = judged.and_then(|judged| judged.table(audit));
-            table.is_none_or(|table| table.row(self.class(peer)).passes(packet.protocol, packet.port))
+            table.is_none_or(|table| table.row(self.plan.class(peer)).passes(packet.protocol, packet.port))
         })
     }
+}
 
-    fn class(&self, address: IpAddr) -> Class {
+impl PolicyPlan {
+    /// The class of an address.
+    #[must_use]
+    pub fn class(&self, address: IpAddr) -> Class {
         let of_block = || {
-            let index = self.plan.blocks.partition_point(|(first, ..)| *first <= address).checked_sub(1)?;
-            let (_, last, class) = self.plan.blocks.get(index)?;
-            (address <= *last && last.is_ipv4() == address.is_ipv4()).then_some(*class)
+            let (_, (last, class)) = self.blocks.range(..=address).next_back()?;
+            (address <= *last).then_some(*class)
         };
-        self.plan.peers.get(&address).copied().or_else(of_block).unwrap_or(Class::REST)
+        self.peers.get(&address).copied().or_else(of_block).unwrap_or(Class::REST)
     }
 }

@@ -1,8 +1,9 @@
 //! The oracle and the tables agree; and both say what Kubernetes says, where that is written down.
 
 use weft_model::Mode;
+use weft_model::policy::Direction;
 
-use super::cases::{case, packets};
+use super::cases::{case, here, packets};
 use super::compile::compile;
 use super::matcher::Members;
 use super::resolve::Policies;
@@ -19,7 +20,8 @@ fn tables_say_what_the_oracle_says() {
     for seed in 0..seeds() {
         let remote = seed % 2 == 1;
         let world = case(seed, Mode::Routed, remote);
-        let (plan, policies, members) = (compile(&world), Policies::of(&world), Members::of(&world));
+        let (plan, policies, members) =
+            (compile(&world, &here().name), Policies::of(&world), Members::of(&world));
         let tables = super::Tables::of(&plan);
         for packet in &packets {
             let verdict = judge(&policies, &members, packet);
@@ -40,7 +42,7 @@ fn classes_do_not_depend_on_the_path() {
         let world = case(seed, Mode::Routed, true);
         let mut back = case(seed + 1, Mode::Routed, true);
         back.declared = world.declared.clone();
-        assert_eq!(compile(&world), compile(&back));
+        assert_eq!(compile(&world, &here().name), compile(&back, &here().name));
     }
 }
 
@@ -73,4 +75,46 @@ fn a_fix_flips_the_verdict() {
         }
     }
     assert!(fixed > 200, "only {fixed} denials were mended");
+}
+
+/// The same for the host itself: of what is never judged, only the way to its own workloads is among these packets.
+#[test]
+fn tables_say_of_the_host_what_the_oracle_says() {
+    let (mut passed, mut denied) = (0, 0);
+    for seed in 0..seeds() {
+        let world = super::cases::host::case(seed, Mode::Routed);
+        let (plan, members) = (compile(&world, &here().name), Members::of(&world));
+        let hosts = super::host::Hosts::of(&world);
+        for packet in super::cases::host::packets(&world) {
+            let sides = hosts.sides(&members, &packet);
+            let allowed = sides.iter().all(|side| side.allowed);
+            let (direction, peer) = match hosts.at(packet.destination) {
+                Some(_) => (Direction::Ingress, packet.source),
+                None => (Direction::Egress, packet.destination),
+            };
+            let own = direction == Direction::Egress && members.end(peer).workload.is_some();
+            let said = own || plan.host_passes(direction, peer, packet.protocol, packet.port);
+            assert_eq!(said, allowed, "seed {seed}: {packet:?}: {sides:#?}");
+            assert!(allowed || !matches!((packet.protocol, packet.port), (6, 2379)), "the store is shut off");
+            *if allowed { &mut passed } else { &mut denied } += 1;
+        }
+    }
+    assert!(passed > 1000 && denied > 1000, "{passed} passed, {denied} did not");
+}
+
+/// Policies for hosts are no business of workloads, and the other way round.
+#[test]
+fn subjects_are_kept_apart() {
+    let packets = packets();
+    for seed in 0..50 {
+        let mut world = super::cases::host::case(seed, Mode::Routed);
+        let both = compile(&world, &here().name);
+        let of_hosts = |p: &weft_model::ClusterNetworkPolicy| p.spec.subject.nodes.is_some();
+        world.declared.cluster_policies.retain(|_, policy| !of_hosts(policy));
+        let without = compile(&world, &here().name);
+        assert_eq!(without.host, None);
+        let (both, without) = (super::Tables::of(&both), super::Tables::of(&without));
+        let differs = packets.iter().find(|p| both.pass(p) != without.pass(p));
+        assert_eq!(differs, None, "seed {seed}");
+    }
 }

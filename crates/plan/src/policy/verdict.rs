@@ -9,7 +9,8 @@ use serde::Serialize;
 use weft_model::World;
 use weft_model::policy::{Action, Direction};
 
-use super::matcher::{End, Members};
+use super::host::Hosts;
+use super::matcher::{End, Member, Members};
 use super::resolve::{Policies, Terms};
 
 /// The first packet of a connection, between two workloads or a workload and somebody else.
@@ -85,33 +86,47 @@ pub struct Considered {
 /// What becomes of a packet.
 #[must_use]
 pub fn verdict(world: &World, packet: &Packet) -> Verdict {
-    judge(&Policies::of(world), &Members::of(world), packet)
+    let (members, hosts) = (Members::of(world), Hosts::of(world));
+    let mut said = judge(&Policies::of(world), &members, packet);
+    if hosts.is_node_local(&members, packet) {
+        said.sides.clear(); // a host and its own workloads reach each other, whatever workloads' policies say
+    }
+    said.sides.extend(hosts.sides(&members, packet));
+    said.sides.sort_by_key(|side| side.direction == Direction::Ingress);
+    said.allowed = said.sides.iter().all(|side| side.allowed);
+    said
 }
 
 /// The same, for whoever has prepared policies and members before.
 #[must_use]
 pub fn judge(policies: &Policies, members: &Members, packet: &Packet) -> Verdict {
+    if packet.source == packet.destination {
+        // Nobody is kept from reaching himself (Kubernetes, "Network Policies": a pod cannot block access to itself).
+        return Verdict { allowed: true, sides: Vec::new() };
+    }
     let (source, destination) = (members.end(packet.source), members.end(packet.destination));
     let sides: Vec<Side> = Direction::BOTH
         .into_iter()
         .rev()
-        .filter_map(|direction| side(policies, direction, &source, &destination, packet))
+        .filter_map(|direction| {
+            let (own, peer) = match direction {
+                Direction::Ingress => (&destination, &source),
+                Direction::Egress => (&source, &destination),
+            };
+            side(policies, direction, own.workload?, peer, &destination, packet)
+        })
         .collect();
     Verdict { allowed: sides.iter().all(|s| s.allowed), sides }
 }
 
-fn side(
+pub(super) fn side(
     policies: &Policies,
     direction: Direction,
-    source: &End<'_>,
+    workload: &Member,
+    peer: &End<'_>,
     destination: &End<'_>,
     packet: &Packet,
 ) -> Option<Side> {
-    let (own, peer) = match direction {
-        Direction::Ingress => (destination, source),
-        Direction::Egress => (source, destination),
-    };
-    let workload = own.workload?;
     let all = policies.terms(workload, direction);
     if all.is_empty() {
         return None;

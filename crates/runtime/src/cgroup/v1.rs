@@ -16,20 +16,31 @@ pub(super) fn make(root: &Path, place: &Path) -> Result<PathBuf, Error> {
     Ok(folder)
 }
 
+/// Memory and swap together; a file only of kernels that count swap.
+const BOTH: &str = "memory.memsw.limit_in_bytes";
+
 /// Writes what this controller has to keep.
 pub(super) fn limit(folder: &Path, controller: &str, limits: &Limits) -> Result<(), Error> {
+    for (file, value) in values(controller, limits) {
+        let path = folder.join(file);
+        if file != BOTH || path.exists() {
+            write(&path, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// What goes into which file.
+pub(super) fn values(controller: &str, limits: &Limits) -> Vec<(&'static str, String)> {
     match (controller, limits) {
         ("memory", Limits { memory: Some(bytes), .. }) => {
-            write(&folder.join("memory.limit_in_bytes"), &bytes.to_string())?;
-            // Memory and swap together; a file only of kernels that count swap.
-            let both = folder.join("memory.memsw.limit_in_bytes");
-            if both.exists() { write(&both, &bytes.to_string()) } else { Ok(()) }
+            vec![("memory.limit_in_bytes", bytes.to_string()), (BOTH, bytes.to_string())]
         }
-        ("cpu", Limits { cpus: Some(cpus), .. }) => {
-            write(&folder.join("cpu.cfs_period_us"), &Cpus::PERIOD.to_string())?;
-            write(&folder.join("cpu.cfs_quota_us"), &cpus.quota().to_string())
-        }
-        ("pids", Limits { pids: Some(pids), .. }) => write(&folder.join("pids.max"), &pids.to_string()),
-        _ => Ok(()),
+        ("cpu", Limits { cpus: Some(cpus), .. }) => vec![
+            ("cpu.cfs_period_us", Cpus::PERIOD.to_string()),
+            ("cpu.cfs_quota_us", cpus.quota().to_string()),
+        ],
+        ("pids", Limits { pids: Some(pids), .. }) => vec![("pids.max", pids.to_string())],
+        _ => Vec::new(),
     }
 }

@@ -47,6 +47,19 @@ pub(super) fn make(tree: &Unified, place: &Path, limits: &Limits) -> Result<Path
     Ok(folder)
 }
 
+/// The commands that would do the same.
+pub(super) fn explained(tree: &Unified, place: &Path, limits: &Limits) -> Vec<String> {
+    let folder = tree.root.join(place);
+    let mut commands = vec![format!("mkdir -p {}", folder.display())];
+    for (controller, file, value) in values(limits) {
+        if tree.has(controller) {
+            commands.push(format!("echo '{value}' >{}", folder.join(file).display()));
+        }
+    }
+    commands.push(format!("echo $$ >{}", folder.join("cgroup.procs").display()));
+    commands
+}
+
 fn values(limits: &Limits) -> Vec<(&'static str, &'static str, String)> {
     let mut values = Vec::new();
     if let Some(bytes) = limits.memory {

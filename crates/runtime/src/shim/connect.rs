@@ -70,9 +70,38 @@ pub(super) fn raise_loopback(netns: &Netns) -> Result<(), Refusal> {
 
 /// Asks the agent for the interface; the answer can wait.
 pub(super) fn ask(places: &Places, spec: &Spec) -> Result<Option<Asked>, Refusal> {
-    let Some(id) = attachment(spec) else { return Ok(None) };
-    let wish = Attach {
-        id,
+    let Some(wish) = wish(spec) else { return Ok(None) };
+    let asked = agent::begin(&places.socket, &Request::Attach(Box::new(wish)), PATIENCE);
+    asked.map(Some).map_err(|e| unheard(&e))
+}
+
+/// The commands that would make its network, a namespace of its own included; nothing is changed, but for a moment in
+/// which there is a namespace of its name, because the agent looks at it.
+pub(crate) fn explained(places: &Places, spec: &Spec) -> Result<Vec<String>, Refusal> {
+    let name = &spec.name;
+    let made = match &spec.net {
+        Net::Host | Net::Container(_) => return Ok(Vec::new()),
+        Net::None => return Ok(vec![format!("ip netns add {name}"), format!("ip -n {name} link set lo up")]),
+        Net::Network(_) => namespace(spec, None)?,
+    };
+    let told: Result<Vec<String>, Refusal> = wish(spec).map_or(Ok(Vec::new()), |wish| {
+        let request = Request::Attach(Box::new(Attach { explain: true, ..wish }));
+        let asked = agent::begin(&places.socket, &request, PATIENCE).map_err(|e| unheard(&e))?;
+        match asked.reply().map_err(|e| unheard(&e))? {
+            Reply::Attached(attached) => Ok(attached.commands),
+            Reply::Done { commands } => Ok(commands),
+            other => refused(other),
+        }
+    });
+    drop(made);
+    let _ = Netns::remove_at(&Places::netns(name));
+    Ok([vec![format!("ip netns add {name}")], told?].concat())
+}
+
+/// What the agent is asked for.
+fn wish(spec: &Spec) -> Option<Attach> {
+    Some(Attach {
+        id: attachment(spec)?,
         owner: Owner("run".to_owned()),
         netns: Places::netns(&spec.name),
         ips: spec.ips.clone(),
@@ -83,15 +112,20 @@ pub(super) fn ask(places: &Places, spec: &Spec) -> Result<Option<Asked>, Refusal
         pod: None,
         profile: spec.profile.clone(),
         explain: false,
-    };
-    let asked = agent::begin(&places.socket, &Request::Attach(Box::new(wish)), PATIENCE);
-    asked.map(Some).map_err(|e| unheard(&e))
+    })
 }
 
 /// The addresses that it was given.
 pub(super) fn answer(asked: Asked) -> Result<Vec<IpNet>, Refusal> {
     match asked.reply().map_err(|e| unheard(&e))? {
         Reply::Attached(attached) => Ok(attached.addresses.iter().map(|a| a.address).collect()),
+        other => refused(other),
+    }
+}
+
+/// An answer that is none.
+fn refused<T>(reply: Reply) -> Result<T, Refusal> {
+    match reply {
         Reply::Error(error) => {
             let refusal = Refusal::new(error.message);
             Err(match error.hint {

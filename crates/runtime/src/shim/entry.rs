@@ -104,6 +104,15 @@ fn follow(mut running: Running, mut stdio: Stdio, signals: &Signals) {
         }
     };
     stdio.drain(&mut running);
-    let end = End { code, oom: false, at: time::now(), started, restarts: 0, error: None };
+    let end = End {
+        code,
+        oom: false,
+        at: time::now(),
+        started,
+        restarts: 0,
+        boot: String::new(),
+        stopped: false,
+        error: None,
+    };
     stdio.close(&FromShim::Ended(end));
 }

@@ -83,6 +83,8 @@ pub(super) fn follow(parts: &mut Parts<'_>, first: Running, stdio: &mut Stdio, s
             at: time::now(),
             started: parts.live.started,
             restarts: parts.live.restarts,
+            boot: parts.live.boot.clone(),
+            stopped: asked(parts),
             error,
         };
         let pause = parts.spec.restart.next(&mut attempts, code, lived);
@@ -92,7 +94,7 @@ pub(super) fn follow(parts: &mut Parts<'_>, first: Running, stdio: &mut Stdio, s
         parts.live.pid = None;
         let _ = parts.save();
         if rest(pause, signals) {
-            return over;
+            return End { stopped: asked(parts), ..over };
         }
         parts.live.restarts += 1;
         match start(parts) {
@@ -100,6 +102,11 @@ pub(super) fn follow(parts: &mut Parts<'_>, first: Running, stdio: &mut Stdio, s
             Err(refusal) => return End { code: refusal.code, error: Some(refusal.message), ..over },
         }
     }
+}
+
+/// Whether somebody asked for its end with `weft stop`, and not the host that goes down.
+fn asked(parts: &Parts<'_>) -> bool {
+    parts.folder().join("grace").exists()
 }
 
 /// Waits until the process has ended, moving its input and output meanwhile; returns its exit code.

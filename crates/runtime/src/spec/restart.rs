@@ -14,8 +14,10 @@ pub enum Restart {
     No,
     /// When it ended with another code than 0, at most so many times in a row.
     OnFailure(Option<u32>),
-    /// However it ended, unless somebody stopped it.
+    /// However it ended, unless somebody stopped it; after a boot of the host in any case.
     Always,
+    /// The same, but not after a boot if somebody had stopped it.
+    UnlessStopped,
 }
 
 /// A container that lived this long is healthy: what went before no longer counts.
@@ -40,7 +42,7 @@ impl Restart {
             Restart::No => false,
             Restart::OnFailure(None) => code != 0,
             Restart::OnFailure(Some(most)) => code != 0 && attempts.row < most,
-            Restart::Always => true,
+            Restart::Always | Restart::UnlessStopped => true,
         };
         let wait = FIRST.saturating_mul(1 << attempts.row.min(16)).min(LONGEST);
         attempts.row += 1;
@@ -48,15 +50,30 @@ impl Restart {
     }
 }
 
+impl Restart {
+    /// Whether it starts again when the host has booted; `stopped` if somebody had stopped it.
+    #[must_use]
+    pub fn after_boot(self, stopped: bool) -> bool {
+        match self {
+            Restart::Always => true,
+            Restart::UnlessStopped => !stopped,
+            Restart::No | Restart::OnFailure(_) => false,
+        }
+    }
+}
+
 impl FromStr for Restart {
     type Err = String;
     fn from_str(text: &str) -> Result<Restart, String> {
-        let wrong = || format!("'{text}' is no restart policy; there are no, on-failure[:TIMES] and always");
+        let wrong = || {
+            format!("'{text}' is no restart policy; there are no, on-failure[:TIMES], always, unless-stopped")
+        };
         match text.split_once(':') {
             None => match text {
                 "no" => Ok(Restart::No),
                 "on-failure" => Ok(Restart::OnFailure(None)),
                 "always" => Ok(Restart::Always),
+                "unless-stopped" => Ok(Restart::UnlessStopped),
                 _ => Err(wrong()),
             },
             Some(("on-failure", times)) => {
@@ -77,6 +94,7 @@ mod tests {
     #[test]
     fn as_it_is_typed() {
         assert_eq!("always".parse(), Ok(Restart::Always));
+        assert_eq!("unless-stopped".parse(), Ok(Restart::UnlessStopped));
         assert_eq!("on-failure:3".parse(), Ok(Restart::OnFailure(Some(3))));
         for text in ["", "Always", "on-failure:", "on-failure:0", "on-failure:-1", "always:2"] {
             assert!(text.parse::<Restart>().is_err(), "{text}");
@@ -93,6 +111,13 @@ mod tests {
         let mut attempts = Attempts { row: 2 };
         assert_eq!(policy.next(&mut attempts, 1, HEALTHY), Some(FIRST), "it had been healthy");
         assert_eq!(policy.next(&mut attempts, 0, SHORT), None, "no failure");
+    }
+
+    #[test]
+    fn who_starts_again_after_a_boot() {
+        assert!(Restart::Always.after_boot(true) && Restart::Always.after_boot(false));
+        assert!(!Restart::UnlessStopped.after_boot(true) && Restart::UnlessStopped.after_boot(false));
+        assert!(!Restart::No.after_boot(false) && !Restart::OnFailure(None).after_boot(false));
     }
 
     #[test]

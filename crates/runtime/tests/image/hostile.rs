@@ -181,6 +181,35 @@ fn more_than_is_taken() {
     refused(&claims, some, "bytes in the headers");
 }
 
+/// An entry that changes nothing, over and over.
+struct Endless(Vec<u8>, usize);
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = buffer.len().min(self.0.len() - self.1);
+        buffer[..count].copy_from_slice(&self.0[self.1..self.1 + count]);
+        self.1 = (self.1 + count) % self.0.len();
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_million_entries_are_taken_and_no_more() {
+    let ground = Ground::new();
+    let entry = Pack::default().file(".wh..wh.plnk", b"").cut();
+    let endless = Endless(entry, 0);
+    let error = weft_runtime::image::unpack(
+        endless,
+        &ground.diff(),
+        &[],
+        &Policy::default(),
+        &weft_runtime::image::Quiet,
+    )
+    .expect_err("endless");
+    assert!(error.to_string().contains("more than 1000000 entries"), "{error}");
+    ground.assert_untouched();
+}
+
 #[test]
 fn a_bomb_is_not_unpacked() {
     // 300 MiB of zeroes in some kilobytes: beyond the free 256 MiB it is a bomb.

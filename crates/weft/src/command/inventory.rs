@@ -7,6 +7,7 @@ use weft_model::api::{Owned, Reply, Request};
 
 use crate::cli::Session;
 use crate::client::unexpected;
+use crate::containers::owned;
 use crate::failure;
 use crate::install::installed_files;
 use crate::output::entry;
@@ -28,6 +29,10 @@ pub(crate) fn run(session: &Session, args: &Args) -> anyhow::Result<()> {
         if folder.exists() {
             objects.insert(Owned { kind: "file".to_owned(), object: folder.display().to_string() });
         }
+    }
+    match session.places_as_they_are() {
+        Ok(places) => objects.extend(owned(&places)),
+        Err(error) => session.output.remark(&format!("containers are not listed: {error:#}")),
     }
     match installed_files() {
         Ok(files) => objects.extend(files),

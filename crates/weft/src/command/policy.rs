@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use serde_json::json;
+use weft_model::World;
 use weft_model::api::{Judge, Reply, Request};
 use weft_model::policy::Protocol;
 use weft_plan::policy::matcher::Members;
@@ -106,7 +107,7 @@ pub(super) fn explained(
         Some(folder) => {
             let world = scenario::world(&[folder])?.0;
             let members = Members::of(&world);
-            let packets = explain::packets(&members, &from, &to.whom, to.protocol, to.port)
+            let packets = explain::packets(&world, &members, &from, &to.whom, to.protocol, to.port)
                 .map_err(|why| Failure::new(why).code(USAGE))?;
             serde_json::to_string(&explain::document(&world, &packets))?
         }
@@ -121,8 +122,8 @@ pub(super) fn explained(
 }
 
 /// A packet by words, for scenarios.
-fn one(members: &Members, from: &str, to: &Target) -> Result<Vec<Packet>, String> {
-    explain::packets(members, from, &to.whom, to.protocol, to.port)
+fn one(world: &World, members: &Members, from: &str, to: &Target) -> Result<Vec<Packet>, String> {
+    explain::packets(world, members, from, &to.whom, to.protocol, to.port)
 }
 
 /// What a scenario's run says at its end.

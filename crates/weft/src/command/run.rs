@@ -9,7 +9,7 @@ use weft_runtime::spec::capability::Named;
 use weft_runtime::spec::limits::{self, Cpus, PIDS, Size};
 use weft_runtime::spec::{Capabilities, Limits, Net, Restart, Root, Users, Volume};
 use weft_runtime::wish::{Defaults, Wish};
-use weft_runtime::{Name, Places, launch, seat};
+use weft_runtime::{Name, Places, explain, launch, seat};
 
 use crate::cli::Session;
 use crate::command::attach::ProfileArgs;
@@ -17,6 +17,8 @@ use crate::command::image;
 use crate::containers::{left, refused};
 use crate::failure::{Failure, USAGE};
 use crate::output;
+use crate::process::ProcessArgs;
+use crate::render;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -27,19 +29,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<Name>,
     #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
     profile: ProfileArgs,
     /// A folder or file of the host, SOURCE:TARGET[:ro]; may be repeated
     #[arg(long, short, value_name = "VOLUME")]
     volume: Vec<Volume>,
-    /// A variable of the environment, KEY=VALUE, or KEY to take over this one; may be repeated
-    #[arg(long, short, value_name = "VARIABLE")]
-    env: Vec<String>,
-    /// Where the program starts
-    #[arg(long, short, value_name = "FOLDER")]
-    workdir: Option<PathBuf>,
-    /// As whom it runs, USER[:GROUP], names or numbers
-    #[arg(long, short, value_name = "USER")]
-    user: Option<String>,
     /// Who its users are on the host: host, auto (numbers that nobody else has), or UID:SIZE
     #[arg(long, value_name = "USERS", default_value = "host")]
     userns: Users,
@@ -79,24 +74,18 @@ pub(crate) struct Args {
     /// Use this folder of the host instead of an image; it is not written to
     #[arg(long, value_name = "FOLDER")]
     rootfs: Option<PathBuf>,
-    /// Keep standard input open
-    #[arg(long, short)]
-    interactive: bool,
-    /// Give it a terminal
-    #[arg(long, short)]
-    tty: bool,
-    /// Run it in the background and print its name
-    #[arg(long, short)]
-    detach: bool,
     /// Remove it with all that it wrote when it ends
     #[arg(long)]
     rm: bool,
-    /// Start it again when it ends: no, on-failure[:TIMES], always
+    /// Start it again when it ends: no, on-failure[:TIMES], always, unless-stopped
     #[arg(long, value_name = "POLICY", default_value = "no")]
     restart: Restart,
     /// What `weft stop` sends first [default: the image's, or TERM]
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
+    /// Only print the commands that a person would have typed
+    #[arg(long)]
+    explain: bool,
     /// Bytes that its log may have [default: 20m]
     #[arg(long, value_name = "SIZE")]
     log_size: Option<Size>,
@@ -104,18 +93,16 @@ pub(crate) struct Args {
 
 pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
     let places = session.places()?;
-    let (detach, tty, interactive) = (args.detach, args.tty, args.interactive);
-    if tty && !detach && interactive && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        return Err(Failure::new("standard input is no terminal").hint("leave -t out").code(125).into());
-    }
+    args.process.check()?;
+    let ProcessArgs { detach, tty, interactive, .. } = args.process;
     let (root, defaults, command) = root(session, &places, args.rootfs.as_deref(), args.words)?;
     let wish = Wish {
         name: args.name,
         command,
         entrypoint: args.entrypoint,
-        env: args.env.iter().filter_map(|v| variable(v)).collect(),
-        workdir: args.workdir,
-        user: args.user,
+        env: args.process.environment(),
+        workdir: args.process.workdir,
+        user: args.process.user,
         users: args.userns,
         hostname: args.hostname,
         net: args.network,
@@ -134,6 +121,11 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
         log_limit: args.log_size.map(|s| s.0),
     };
     let spec = wish.resolve(root, &defaults).map_err(refused)?;
+    if args.explain {
+        let commands = explain::commands(&places, &spec).map_err(refused)?;
+        render::script(session, &format!("run the container {}", spec.name), &commands)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let name = spec.name.clone();
     let channel = launch::run(&places, spec).map_err(refused)?;
     let pid = seat::started(&channel).map_err(refused)?;
@@ -203,12 +195,4 @@ fn image(session: &Session, places: &Places, name: String) -> anyhow::Result<(Ro
         stop_signal: says.stop_signal,
     };
     Ok((Root::Image { name, id: found.id, manifest: found.manifest }, defaults))
-}
-
-/// `KEY` alone takes the value that it has here; nothing if it has none.
-fn variable(text: &str) -> Option<String> {
-    if text.contains('=') {
-        return Some(text.to_owned());
-    }
-    std::env::var(text).ok().map(|value| format!("{text}={value}"))
 }

@@ -64,7 +64,7 @@ pub(crate) fn rm(session: &Session, args: &RmArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Does it for every container; one that fails does not keep the others from it.
-fn each(
+pub(super) fn each(
     session: &Session,
     what: &str,
     names: &[Name],

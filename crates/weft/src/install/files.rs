@@ -14,6 +14,8 @@ use crate::settings;
 
 /// The unit's place.
 pub(super) const UNIT: &str = "/etc/systemd/system/weft.service";
+/// The unit that starts containers after a boot.
+const CONTAINERS: &str = "/etc/systemd/system/weft-containers.service";
 /// What starts the unit at boot; the same link that `systemctl enable` makes.
 pub(super) const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/weft.service";
 // Early in the order: of several .network files that match, networkd takes the first.
@@ -73,6 +75,7 @@ pub(crate) fn node(places: &NodePlaces<'_>, program: Vec<u8>) -> anyhow::Result<
         file(NETWORKD, Part::Node, text::NETWORKD.to_owned()),
         file(NETWORK_MANAGER, Part::Node, text::NETWORK_MANAGER.to_owned()),
         file(UNIT, Part::Node, text::unit(&path)),
+        file(CONTAINERS, Part::Node, text::containers(&path)),
     ];
     if places.enable {
         files

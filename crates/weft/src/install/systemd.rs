@@ -7,6 +7,8 @@ use anyhow::{Context, bail};
 
 /// The unit's name.
 const UNIT: &str = "weft.service";
+/// The unit that starts containers after a boot.
+const CONTAINERS: &str = "weft-containers.service";
 
 /// Whether this host was booted with systemd (sd_booted(3)).
 pub(crate) fn running() -> bool {
@@ -35,8 +37,9 @@ pub(crate) fn restart() -> anyhow::Result<()> {
     systemctl(&["restart", UNIT])
 }
 
-/// Stops the agent.
+/// Stops the agent, and forgets that containers were started after the boot; they run on.
 pub(crate) fn stop() -> anyhow::Result<()> {
+    quietly(&["stop", CONTAINERS]); // an older installation has none
     systemctl(&["stop", UNIT])
 }
 

@@ -15,9 +15,30 @@ pub(super) fn unit(program: &Path) -> String {
         .replace("@CAPABILITIES@", &names.join(" "))
 }
 
+/// The unit that starts containers after a boot.
+pub(super) fn containers(program: &Path) -> String {
+    CONTAINERS.replace("@PROGRAM@", &program.display().to_string())
+}
+
+const CONTAINERS: &str = "\
+# Wanted by weft.service. Not a part of it: what it starts needs more rights than the agent has.
+[Unit]
+Description=containers of weft that start with the host
+After=weft.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=@PROGRAM@ start --after-boot
+# Each container is held by a process of its own, which outlives this unit and the agent.
+KillMode=process
+";
+
 const UNIT: &str = "\
 [Unit]
 Description=weft container network agent
+# Those with --restart always and unless-stopped.
+Wants=weft-containers.service
 # Facts about the uplink are watched, so the agent need not wait for the network to be up.
 After=network-pre.target
 # Containers that are started at boot should find the agent.

@@ -177,3 +177,104 @@ fn text_that_is_not_yaml_names_its_line() {
     let said = refusal("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\nmetadata: {name: b}\n");
     assert!(said.starts_with("p.yaml:4:"), "{said}");
 }
+
+#[test]
+fn policies_for_hosts_are_checked_too() {
+    let good = "{apiVersion: weft.network/v1alpha1, kind: ClusterNetworkPolicy, metadata: {name: a}, spec: {tier: Admin, priority: 1, subject: {nodes: {}}, ingress: [{action: Deny, from: [{networks: [10.0.0.0/8]}], protocols: [{tcp: {destinationPort: {number: 80}}}]}]}}";
+    parse("p", good).unwrap();
+    for (from, to, wanted) in [
+        (
+            "subject: {nodes: {}}",
+            "subject: {namespaces: {}}",
+            "spec.subject: policies of apiVersion weft.network/v1alpha1 are for hosts",
+        ),
+        (
+            "subject: {nodes: {}}",
+            "subject: {nodes: {}, pods: {podSelector: {}}}",
+            "spec.subject: exactly one of",
+        ),
+        ("subject: {nodes: {}}", "subject: {nodes: {matchLabels: {'a b': c}}}", "spec.subject.nodes"),
+        (
+            "weft.network/v1alpha1",
+            "policy.networking.k8s.io/v1alpha2",
+            "spec.subject.nodes: hosts are the subject of policies of apiVersion weft.network/v1alpha1 only",
+        ),
+        (
+            "weft.network/v1alpha1",
+            "weft.network/v1",
+            "apiVersion: 'weft.network/v1' is not ClusterNetworkPolicy's",
+        ),
+        (
+            "{tcp: {destinationPort: {number: 80}}}",
+            "{destinationNamedPort: web}",
+            "destinationNamedPort: neither networks nor hosts",
+        ),
+        ("networks: [10.0.0.0/8]", "nodes: {}", "from[0].nodes: unknown field"),
+        ("networks: [10.0.0.0/8]", "networks: [10.0.0.0/33]", "from[0].networks"),
+    ] {
+        let said = refusal(&good.replacen(from, to, 1));
+        assert!(said.contains(wanted), "{from} → {to}: {said}");
+    }
+}
+
+/// Every value of a policy in turn becomes one of another kind, and every structure gets a field more: nothing of it is taken in, and what is
+/// wrong is named by line and path.
+#[test]
+fn no_field_takes_what_is_not_its_kind() {
+    let cluster = "{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {name: a}, spec: {tier: Admin, priority: 1, subject: {pods: {namespaceSelector: {}, podSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}}}, ingress: [{name: x, action: Deny, from: [{namespaces: {matchLabels: {a: b}}}], protocols: [{tcp: {destinationPort: {range: {start: 1, end: 9}}}}]}], egress: [{action: Pass, to: [{networks: [10.0.0.0/8]}]}]}}";
+    let host = "{apiVersion: weft.network/v1alpha1, kind: ClusterNetworkPolicy, metadata: {name: a}, spec: {tier: Baseline, priority: 1, subject: {nodes: {}}, egress: [{action: Accept, to: [{pods: {namespaceSelector: {}, podSelector: {}}}], protocols: [{udp: {destinationPort: {number: 53}}}]}]}}";
+    let blocks = POLICY.replace(
+        "    - podSelector:\n        matchLabels:\n          app: front\n",
+        "    - ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}\n",
+    );
+    let mut tried = 0;
+    for text in [POLICY, cluster, host, &blocks] {
+        let [object] = &parse("p.yaml", text).unwrap()[..] else { panic!() };
+        let whole = document(object);
+        let mut paths = Vec::new();
+        places(&whole, &mut Vec::new(), &mut paths);
+        for path in &paths {
+            for wrong in [
+                serde_json::json!({"x": [1]}),
+                serde_json::json!([[1]]),
+                serde_json::json!(-1),
+                serde_json::json!(true),
+                serde_json::json!("\u{1}"),
+            ] {
+                let mut changed = whole.clone();
+                let at = changed.pointer_mut(path).unwrap();
+                *at = wrong.clone();
+                let Err(said) = parse("p.yaml", &changed.to_string()) else {
+                    panic!("{path} may be {wrong}")
+                };
+                assert!(said.to_string().starts_with("p.yaml:1: "), "{path} = {wrong}: {said}");
+                tried += 1;
+            }
+            let mut changed = whole.clone();
+            let Some(fields) = changed.pointer_mut(path).and_then(|v| v.as_object_mut()) else { continue };
+            // Where people choose the keys there is no unknown one.
+            if !path.ends_with("matchLabels") {
+                fields.insert("unheardOf".into(), true.into());
+                let said = parse("p.yaml", &changed.to_string()).unwrap_err().to_string();
+                assert!(said.contains("unheardOf"), "{path}: {said}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 300, "only {tried} were tried");
+}
+
+/// The places of all values, as JSON pointers, but for the object itself.
+fn places(value: &Value, path: &mut Vec<String>, all: &mut Vec<String>) {
+    let mut below = |key: String, value: &Value| {
+        path.push(key.replace('~', "~0").replace('/', "~1"));
+        all.push(format!("/{}", path.join("/")));
+        places(value, path, all);
+        path.pop();
+    };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| below(key.clone(), value)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, item)| below(at.to_string(), item)),
+        _ => {}
+    }
+}

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::scene::Image;
 
-const INSTALLED: [&str; 9] = [
+const INSTALLED: [&str; 10] = [
     "etc/NetworkManager/conf.d/weft.conf",
     "etc/cni/net.d/10-weft.conflist",
     "etc/systemd/network/05-weft.network",
+    "etc/systemd/system/weft-containers.service",
     "etc/systemd/system/weft.service",
     "etc/weft/config.toml",
     "opt/cni/bin/weft",

@@ -12,6 +12,7 @@ mod explain;
 mod host;
 mod hostile;
 mod install;
+mod policy;
 mod reference;
 mod scene;
 mod shapes;

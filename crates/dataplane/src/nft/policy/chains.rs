@@ -3,20 +3,18 @@
 use std::collections::BTreeSet;
 
 use weft_kernel::nft::{
-    Base, Chain, Compare, Declaration, Expr, Field, Hook, Kind, Mark, Operand, PayloadBase, Raw, Right, Rule,
-    SetRef, Table, Type, Unit, Value,
+    Chain, Compare, Declaration, Expr, Field, Mark, Operand, PayloadBase, Raw, Right, Rule, SetRef, Table,
+    Type, Unit, Value,
 };
 use weft_kernel::ours::POLICY_MARK;
 use weft_model::policy::{Direction, Protocol};
-use weft_plan::policy::{Class, Subject};
+use weft_plan::policy::{Class, Frame, Subject};
 
-use super::elements::Lengths;
+use super::super::inet::POLICY;
 use super::{LOG_GROUP, mark};
 
 /// Before weft's own filter, which accepts.
-const BEFORE_FILTER: i32 = -5;
-/// `ct state established,related`.
-const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+pub(super) const BEFORE_FILTER: i32 = -5;
 /// Neighbour solicitation and advertisement (RFC 4861): they never leave the segment, and nothing works without them.
 const NEIGHBOURS: [u32; 2] = [135, 136];
 /// The flags of TCP, and SYN among them (RFC 9293, section 3.1).
@@ -117,6 +115,11 @@ pub(super) fn class_map(ip: Ip, ranges: bool) -> String {
     format!("{}{}", if ranges { "block" } else { "peer" }, ip.digit())
 }
 
+/// The set of those who are judged, twice over: nobody is kept from reaching himself, through a service or a published port.
+pub(super) fn itself(ip: Ip) -> String {
+    format!("itself{}", ip.digit())
+}
+
 /// The chain of a class.
 fn class_chain(number: u16) -> String {
     format!("{CLASS}{number}")
@@ -133,15 +136,16 @@ pub(super) fn denial_chain(judge: Judge, subject: &Subject) -> String {
     format!("{audit}denied_{}_{}", judge.direction.as_str(), subject.host_end)
 }
 
-pub(super) fn declare(table: &mut Table, lengths: &Lengths) {
+pub(super) fn declare(table: &mut Table, frame: &Frame) {
     let mut set = |name: String, declaration: Declaration| {
         table.sets.insert(name, declaration.empty());
     };
     for ip in Ip::BOTH {
         set(class_map(ip, false), Declaration::verdicts(&[ip.kind()]));
         set(class_map(ip, true), Declaration::verdicts(&[ip.kind()]).intervals());
+        set(itself(ip), Declaration::set(&[ip.kind(), ip.kind()]));
     }
-    for judge in Judge::all().filter(|j| !j.audit || lengths.audit) {
+    for judge in Judge::all().filter(|j| frame.workloads && (!j.audit || frame.audit)) {
         let own = judge.ip.kind();
         set(judge.name("isolated"), Declaration::set(&[own]));
         set(judge.name("denied"), Declaration::verdicts(&[own]));
@@ -151,22 +155,29 @@ pub(super) fn declare(table: &mut Table, lengths: &Lengths) {
         set(judge.name("protocols"), Declaration::set(&[Type::Mark, own, Type::Protocol]));
         let ports = || Declaration::set(&[Type::Mark, own, Type::Protocol, Type::Port]);
         set(judge.name("ports"), ports());
-        for bits in &lengths.bits {
+        for bits in &frame.bits {
             set(span(judge, *bits), ports());
         }
     }
 }
 
+/// The chain of policy where nobody is judged.
+pub(super) fn idle(table: &mut Table) {
+    table.chains.insert(POLICY.to_owned(), Chain { base: None, rules: Vec::new() });
+}
+
 /// The rules that are the same for all workloads.
-pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
-    let mut chain = |name: String, base: Option<Base>, rules: Vec<Rule>| {
-        table.chains.insert(name, Chain { base, rules });
+pub(super) fn fixed(table: &mut Table, frame: &Frame) {
+    if !frame.workloads {
+        return idle(table);
+    }
+    let mut chain = |name: String, rules: Vec<Rule>| {
+        table.chains.insert(name, Chain { base: None, rules });
     };
-    let judges: Vec<Judge> = Judge::all().filter(|j| !j.audit || lengths.audit).collect();
-    let mut first = vec![
-        Rule::new([Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED), Expr::accept()]),
-        Rule::new([Expr::one_of(Field::Icmpv6Type, &NEIGHBOURS), Expr::accept()]),
-    ];
+    let judges: Vec<Judge> = Judge::all().filter(|j| !j.audit || frame.audit).collect();
+    // Who comes here begins something: what has begun does not.
+    let pass = Expr::Verdict(weft_kernel::nft::Verdict::Return);
+    let mut first = vec![Rule::new([Expr::one_of(Field::Icmpv6Type, &NEIGHBOURS), pass])];
     first.extend(judges.iter().filter(|j| !j.audit).map(|judge| {
         // The answer to what policy denies by now: judged as a connection of the other end's it would pass, and open the way again.
         let answer = Expr::lookup(&[judge.peer()], SetRef::hash(&judge.name("isolated")));
@@ -177,30 +188,30 @@ pub(super) fn fixed(table: &mut Table, lengths: &Lengths) {
         let judged = Expr::lookup(&[judge.own()], SetRef::hash(&judge.name("isolated")));
         Rule::new([judged, Expr::jump(&judge.name(""))])
     }));
-    chain("policy".to_owned(), Some(Base::new(Kind::Filter, Hook::Forward, BEFORE_FILTER)), first);
-    chain("passed".to_owned(), None, vec![Rule::new([unmark()])]);
+    chain(POLICY.to_owned(), first);
+    chain("passed".to_owned(), vec![Rule::new([unmark()])]);
     for ip in Ip::BOTH {
         for (end, field) in [("from", ip.source()), ("to", ip.destination())] {
             let rules = [
                 Rule::new([Expr::verdict_map(&[field], SetRef::hash(&class_map(ip, false)))]),
                 Rule::new([Expr::verdict_map(&[field], SetRef::interval(&class_map(ip, true)))]),
             ];
-            chain(format!("{end}_peer{}", ip.digit()), None, rules.to_vec());
+            chain(format!("{end}_peer{}", ip.digit()), rules.to_vec());
         }
     }
     for judge in judges {
-        chain(judge.name(""), None, judging(judge, &lengths.bits));
-        chain(judge.name("deny"), None, denying(judge));
+        chain(judge.name(""), judging(judge, &frame.bits));
+        chain(judge.name("deny"), denying(judge));
     }
 }
 
 /// Matches TCP in the middle: of a connection that conntrack has not seen the beginning of, behind the match of established ones.
-fn amid() -> [Expr; 2] {
+pub(super) fn amid() -> [Expr; 2] {
     let raw = |bytes: &[u8]| Value::Raw(Raw::new(bytes).expect("one byte is a raw value"));
     [Expr::number(Field::L4Proto, 6), Expr::masked(TCP_FLAGS, raw(&SYN), raw(&[0]))]
 }
 
-fn unmark() -> Expr {
+pub(super) fn unmark() -> Expr {
     Expr::set_mark(Mark::Packet, POLICY_MARK, 0)
 }
 
@@ -241,7 +252,9 @@ fn judging(judge: Judge, lengths: &BTreeSet<u8>) -> Vec<Rule> {
 
 fn denying(judge: Judge) -> Vec<Rule> {
     let to_workload = Expr::verdict_map(&[judge.own()], SetRef::hash(&judge.name("denied")));
-    let mut rules = vec![Rule::new([unmark()]), Rule::new([to_workload])];
+    let pass = Expr::Verdict(weft_kernel::nft::Verdict::Return);
+    let itself = Expr::lookup(&[judge.own(), judge.peer()], SetRef::hash(&itself(judge.ip)));
+    let mut rules = vec![Rule::new([unmark()]), Rule::new([itself, pass]), Rule::new([to_workload])];
     if !judge.audit {
         rules.push(super::super::inet::refuse([], Expr::drop(), "denied by policy"));
     }

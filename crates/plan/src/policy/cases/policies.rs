@@ -66,7 +66,7 @@ fn namespaces(dice: &mut Dice) -> Selector {
     }
 }
 
-const BLOCKS: [&str; 10] = [
+pub(super) const BLOCKS: [&str; 10] = [
     "0.0.0.0/0",
     "::/0",
     "10.77.0.0/27",
@@ -133,13 +133,13 @@ fn namespaced(dice: &mut Dice, index: u64) -> Object {
     })
 }
 
-fn cluster(dice: &mut Dice, index: u64) -> Object {
+pub(super) fn cluster(dice: &mut Dice, index: u64) -> Object {
     let selected =
         |dice: &mut Dice| NamespacedPods { namespace_selector: namespaces(dice), pod_selector: pods(dice) };
     let subject = if dice.some(5) {
-        Subject { namespaces: Some(namespaces(dice)), pods: None }
+        Subject { namespaces: Some(namespaces(dice)), ..Subject::default() }
     } else {
-        Subject { namespaces: None, pods: Some(selected(dice)) }
+        Subject { pods: Some(selected(dice)), ..Subject::default() }
     };
     let peer = |dice: &mut Dice, networks: bool| match dice.roll(if networks { 3 } else { 2 }) {
         0 => ClusterPeer { namespaces: Some(namespaces(dice)), ..ClusterPeer::default() },

@@ -83,6 +83,12 @@ impl Store {
         Ok(rootfs)
     }
 
+    /// Where the layers of an image are, or will be, the topmost first.
+    #[must_use]
+    pub fn lowerdirs(&self, image: &Image) -> Vec<PathBuf> {
+        image.layers.iter().rev().map(|layer| self.layer(&layer.chain_id).join("diff")).collect()
+    }
+
     /// All layers of an image, unpacked, the lowest first.
     pub(crate) fn stack(&self, image: &Image, progress: &dyn Progress) -> Result<Vec<Record>, StoreError> {
         let mut records = Vec::with_capacity(image.layers.len());

@@ -1,16 +1,17 @@
 //! Scenarios: workloads, policies and expectations in files, judged without a network.
 //!
-//! Beside the objects that `weft apply` takes there are two kinds for files only, `Workload` and `Expectation`.
+//! Beside the objects that `weft apply` takes there are kinds for files only: `Workload`, `Node` and `Expectation`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use weft_model::policy::NamedPorts;
 use weft_model::world::{Remote, RemoteName};
-use weft_model::{AttachmentId, Labels, NamespaceName, ObjectName, World};
+use weft_model::{AttachmentId, Labels, NamespaceName, Node, NodeName, ObjectName, World};
 use weft_plan::policy::matcher::Members;
 use weft_plan::policy::verdict;
 
@@ -35,6 +36,16 @@ struct Workload {
     ports: NamedPorts,
 }
 
+/// A host as a file has it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Host {
+    name: NodeName,
+    addresses: Vec<IpAddr>,
+    #[serde(default)]
+    zone: Option<String>,
+}
+
 /// What is expected of a connection.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -49,11 +60,16 @@ pub(super) fn world(paths: &[PathBuf]) -> anyhow::Result<(World, Vec<Expectation
     let mut world = World::default();
     let mut expected = Vec::new();
     for path in paths {
-        let (objects, extras) = manifest::load_with(path, GROUP, &["Workload", "Expectation"])?;
+        let (objects, extras) = manifest::load_with(path, GROUP, &["Workload", "Node", "Expectation"])?;
         objects.into_iter().for_each(|object| drop(world.declared.insert(object)));
         for extra in extras {
             match extra.kind.as_str() {
                 "Workload" => add(&mut world, extra.read()?)?,
+                "Node" => {
+                    let Host { name, addresses, zone } = extra.read()?;
+                    let addresses = addresses.into_iter().map(IpNet::from).collect();
+                    world.nodes.insert(name, Node { addresses, zone, ..Node::alone(1500) });
+                }
                 _ => expected.extend(list(&extra)?),
             }
         }
@@ -87,7 +103,7 @@ pub(super) fn run(session: &Session, paths: &[PathBuf]) -> anyhow::Result<ExitCo
     let (mut passed, mut failed) = (0, Vec::new());
     for Expectation { from, to, allowed } in &expected {
         let target: Target = to.parse().map_err(anyhow::Error::msg)?;
-        let packets = one(&members, from, &target).map_err(anyhow::Error::msg)?;
+        let packets = one(&world, &members, from, &target).map_err(anyhow::Error::msg)?;
         let wrong: Vec<String> = packets
             .iter()
             .map(|packet| (packet, verdict(&world, packet)))

@@ -15,11 +15,11 @@ const STREAM: Duration = Duration::from_millis(700);
 
 /// Round trips and throughput of a path.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Figures {
+pub struct Figures {
     /// Median of TCP round trips with one byte, in microseconds.
-    pub(crate) round_trip: f64,
+    pub round_trip: f64,
     /// One connection, in Gbit/s.
-    pub(crate) stream: f64,
+    pub stream: f64,
 }
 
 fn pin() -> Result<()> {
@@ -29,8 +29,19 @@ fn pin() -> Result<()> {
 }
 
 /// Measures from one namespace to an address in the other.
-pub(crate) fn measure(from: &Netns, to: &Netns, address: IpAddr) -> Result<Figures> {
-    let listener = to.run(|| TcpListener::bind(SocketAddr::new(address, 0)))??;
+///
+/// # Errors
+/// What the kernel refused.
+pub fn measure(from: &Netns, to: &Netns, address: IpAddr) -> Result<Figures> {
+    measure_at(from, to, SocketAddr::new(address, 0))
+}
+
+/// The same, to a certain port.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn measure_at(from: &Netns, to: &Netns, at: SocketAddr) -> Result<Figures> {
+    let listener = to.run(|| TcpListener::bind(at))??;
     let at = listener.local_addr()?;
     let server = std::thread::spawn(move || serve(&listener));
     pin()?;
@@ -76,4 +87,30 @@ fn serve(listener: &TcpListener) -> Result<()> {
     let mut buffer = vec![0; 256 << 10];
     while stream.read(&mut buffer)? > 0 {}
     Ok(())
+}
+
+/// The median time of a connection's beginning, in microseconds, over `count` of them: `connect` alone, which has the whole
+/// handshake done on this CPU when it returns.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn connects(from: &Netns, to: &Netns, at: SocketAddr, count: usize) -> Result<f64> {
+    pin()?;
+    let listener = to.run(|| TcpListener::bind(at))??;
+    let at = listener.local_addr()?;
+    let mut times = Vec::with_capacity(count);
+    from.run(|| -> Result<()> {
+        for _ in 0..count {
+            let begin = Instant::now();
+            let stream = TcpStream::connect_timeout(&at, Duration::from_secs(10))?;
+            times.push(begin.elapsed());
+            // Reset, so that neither end keeps the port.
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+            drop(stream);
+            drop(listener.accept());
+        }
+        Ok(())
+    })??;
+    times.sort_unstable();
+    Ok(times[times.len() / 2].as_secs_f64() * 1e6)
 }

@@ -1,25 +1,16 @@
-//! Terms in a form that is quick to decide: who, which ports, what then.
+//! Rules in a form that is quick to decide: who, which ports, what then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_model::policy::{Action, Direction, Protocol, WorkloadPort};
+use weft_model::policy::{Action, NamedPorts, Protocol};
 
-use super::super::matcher::{Matcher, Member, Members, Namespaces};
-use super::super::resolve::{Port, Rule, Terms};
-use super::Row;
-use super::classes::Interned;
-
-/// Where a clause stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tier {
-    Admin,
-    Namespace,
-    Baseline,
-}
+use super::super::Row;
+use super::slots::{NAMESPACED, Rule, Slot};
 
 #[derive(Debug)]
 struct Clause {
-    tier: Tier,
+    /// Where it stands: before the policies of namespaces, among them, or behind.
+    tier: u8,
     /// All of these must match the peer.
     who: Vec<u32>,
     /// Any of these; `None` is any protocol.
@@ -39,32 +30,29 @@ pub(super) struct Clauses {
 }
 
 impl Clauses {
-    pub(super) fn of(
-        terms: &Terms,
-        direction: Direction,
-        own: &Member,
-        members: &Members,
-        interned: &mut Interned,
+    /// From policies in their order, and the names of the ports that packets go to if those are known. With `only`
+    /// what peers that match none of these meet is left out.
+    pub(super) fn of<'a>(
+        policies: impl Iterator<Item = &'a Slot>,
+        direction: usize,
+        names: &NamedPorts,
+        only: Option<&BTreeSet<u32>>,
     ) -> Clauses {
-        let mut all = Vec::new();
-        for (tier, rules) in [
-            (Tier::Admin, &terms.admin),
-            (Tier::Namespace, &terms.allowing),
-            (Tier::Baseline, &terms.baseline),
-        ] {
-            for rule in rules {
-                expand(rule, tier, direction, own, members, interned, &mut all);
+        let mut clauses =
+            Clauses { all: Vec::new(), anybody: Vec::new(), by_matcher: BTreeMap::new(), isolated: false };
+        for policy in policies {
+            clauses.isolated |= policy.rank.0 == NAMESPACED;
+            for rule in &policy.rules[direction] {
+                expand(rule, policy.rank.0, names, only, &mut clauses.all);
             }
         }
-        let mut anybody = Vec::new();
-        let mut by_matcher: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (index, clause) in all.iter().enumerate() {
+        for (index, clause) in clauses.all.iter().enumerate() {
             match clause.who.first() {
-                None => anybody.push(index),
-                Some(first) => by_matcher.entry(*first).or_default().push(index),
+                None => clauses.anybody.push(index),
+                Some(first) => clauses.by_matcher.entry(*first).or_default().push(index),
             }
         }
-        Clauses { all, anybody, by_matcher, isolated: !terms.isolating.is_empty() }
+        clauses
     }
 
     /// The matchers that make a difference here.
@@ -119,9 +107,9 @@ impl Clauses {
         let (mut ask_admin, mut ask_baseline) = (true, true);
         for clause in clauses {
             let asked = match clause.tier {
-                Tier::Admin => ask_admin,
-                Tier::Namespace => self.isolated,
-                Tier::Baseline => ask_baseline && !self.isolated,
+                0 => ask_admin,
+                NAMESPACED => self.isolated,
+                _ => ask_baseline && !self.isolated,
             };
             if !asked || !clause.means(to) {
                 continue;
@@ -129,7 +117,7 @@ impl Clauses {
             match (clause.action, clause.tier) {
                 (Action::Accept, _) => return true,
                 (Action::Deny, _) => return false,
-                (Action::Pass, Tier::Admin) => ask_admin = false,
+                (Action::Pass, 0) => ask_admin = false,
                 (Action::Pass, _) => ask_baseline = false,
             }
         }
@@ -150,62 +138,28 @@ impl Clause {
 }
 
 /// A rule as clauses: one per peer, and more where what it reaches names its ports.
-fn expand(
-    rule: &Rule,
-    tier: Tier,
-    direction: Direction,
-    own: &Member,
-    members: &Members,
-    interned: &mut Interned,
-    all: &mut Vec<Clause>,
-) {
-    let mut peers: Vec<Vec<u32>> = match &rule.peers {
-        None => vec![Vec::new()],
-        Some(peers) => peers.iter().map(|peer| vec![interned.id(peer)]).collect(),
+fn expand(rule: &Rule, tier: u8, names: &NamedPorts, only: Option<&BTreeSet<u32>>, all: &mut Vec<Clause>) {
+    let of_interest = |peer: &&u32| only.is_none_or(|only| only.contains(peer));
+    let peers: Vec<Option<u32>> = match &rule.peers {
+        None => vec![None],
+        Some(peers) => peers.iter().filter(of_interest).map(|peer| Some(*peer)).collect(),
     };
-    peers.dedup();
+    let action = rule.action;
+    let clause = |who: Vec<u32>, ports| Clause { tier, who, ports, action };
     let Some(ports) = &rule.ports else {
-        all.extend(peers.into_iter().map(|who| Clause { tier, who, ports: None, action: rule.action }));
+        all.extend(peers.iter().map(|peer| clause(peer.iter().copied().collect(), None)));
         return;
-    };
-    let names = match direction {
-        Direction::Ingress => Some(own),
-        Direction::Egress => None,
     };
     let plain: Vec<(Protocol, u16, u16)> = ports.iter().filter_map(|port| port.span(names)).collect();
     if !plain.is_empty() {
-        all.extend(peers.iter().map(|who| Clause {
-            tier,
-            who: who.clone(),
-            ports: Some(plain.clone()),
-            action: rule.action,
-        }));
+        all.extend(peers.iter().map(|peer| clause(peer.iter().copied().collect(), Some(plain.clone()))));
     }
-    if direction == Direction::Ingress {
-        return;
-    }
-    for (of, name) in ports.iter().filter_map(|port| match port {
-        Port::Named(of, name) => Some((of, name)),
-        Port::Span(..) => None,
-    }) {
-        let values: BTreeSet<WorkloadPort> = members
-            .all
-            .iter()
-            .filter_map(|m| m.ports.get(name).copied())
-            .filter(|value| of.is_none_or(|of| of == value.protocol))
-            .collect();
-        for value in values {
-            let named = interned.id(&Matcher::Pods {
-                namespaces: Namespaces::Selected(weft_model::Selector::default()),
-                pods: weft_model::Selector::default(),
-                port: Some((name.clone(), value)),
-            });
-            all.extend(peers.iter().map(|who| Clause {
-                tier,
-                who: who.iter().copied().chain([named]).collect(),
-                ports: Some(vec![(value.protocol, value.port, value.port)]),
-                action: rule.action,
-            }));
-        }
+    for (value, calls) in rule.named.iter().filter(|(_, calls)| of_interest(&calls)) {
+        let ports = vec![(value.protocol, value.port, value.port)];
+        all.extend(
+            peers
+                .iter()
+                .map(|peer| clause(peer.iter().copied().chain([*calls]).collect(), Some(ports.clone()))),
+        );
     }
 }

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 /// One line for the report.
-pub(crate) fn describe() -> String {
+#[must_use]
+pub fn describe() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or(": unknown");
     let model = model.trim_start_matches([' ', '\t', ':']);
