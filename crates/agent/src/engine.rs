@@ -64,12 +64,12 @@ pub(crate) struct Engine {
     inside: BTreeMap<u64, BTreeSet<AttachmentId>>,
     /// Whom services select; follows every change of the world.
     serving: weft_plan::services::Standing,
-    /// Whether nobody has said yet which workloads there are on other hosts.
-    remote_unknown: bool,
     /// Policy as it stands, by which the plan follows what is touched.
     standing: Standing,
     /// What of the world has changed since.
     touched: Touched,
+    /// Whether nobody has said yet which workloads there are on other hosts.
+    remote_unknown: bool,
     /// Which number policy's marks have for which class of peers.
     numbering: Numbering,
     /// The last packets that policy denied.

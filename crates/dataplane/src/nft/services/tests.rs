@@ -82,7 +82,7 @@ fn step_by_step_is_the_whole() {
             nft::fake::apply(&mut kernel, &batch)
                 .unwrap_or_else(|(at, errno)| panic!("{errno}: {}", batch[at]));
         }
-        let left = nft::diff(&tables(&plan), &kernel);
+        let left = diff(&tables(&plan), &kernel);
         assert!(left.is_empty(), "round {round}: {left:?}");
     }
 }
