@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where the programs are: statically linked, so that they run on any host and in any container.
 BIN    := $(TARGET)/dist
 
-.PHONY: help demo test test-long bench-attach bench-run bench-unpack bench-overlay bench-scale bench-policy bench-path lint fuzz build setup-demo setup-test clean
+.PHONY: help demo test test-long bench-attach bench-run bench-unpack bench-overlay bench-scale bench-policy bench-path bench-services lint fuzz build setup-demo setup-test clean
 
 help:
 	@echo "make demo          install what it needs, build, and show the main job (about two minutes after the build)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-scale   plan 5,000 hosts, put 1,000 into a real kernel, follow them as they come and go; docs/benchmarks.md"
 	@echo "make bench-policy  what policy costs, packets and changes, beside a rule per peer; docs/benchmarks.md"
 	@echo "make bench-path    the way between two containers of one host beside a wire; docs/benchmarks.md"
+	@echo "make bench-services what services cost a connection, a load and a change, beside kube-proxy's shapes of rules"
 	@echo "make build         the programs, in $(BIN)"
 	@echo "make lint          format, clippy, and what is known of the dependencies"
 
@@ -73,6 +74,10 @@ bench-policy: setup-bench
 bench-path: setup-bench build
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-policy
 	$(TARGET)/$(HOST)/release/bench-policy path --weft $(abspath $(BIN))/weft $(ARGS)
+
+bench-services: setup-bench
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(HOST) -p weft-benches --bin bench-services
+	$(TARGET)/$(HOST)/release/bench-services $(ARGS)
 
 lint:
 	cargo fmt --check

@@ -1,6 +1,7 @@
 //! Hosts become a cluster and one network, by the commands a person types: invitations, hosts that are gone,
 //! names used twice, records damaged, the store away, its majority lost (BAR.md R9, 19).
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -231,4 +232,43 @@ fn keys_rotate() -> Result<()> {
     })?;
     ensure!(with(now, "/run/old/ca.pem").is_err(), "the old authority vouches for the store");
     Ok(())
+}
+
+/// A service leads to workloads of other hosts by their labels, also after a restart while nobody can say that they are there.
+#[test]
+fn a_service_leads_to_other_hosts() -> Result<()> {
+    let mut fleet = Fleet::new(2)?;
+    let first = fleet.invitation(0, "init")?;
+    fleet.weft(1, &first)?;
+    (0..2).try_for_each(|n| fleet.ready(n))?;
+    let service = "{kind: Service, apiVersion: v1, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80}]}}";
+    fleet.hosts[0].sandbox().write("/run/web.yaml", service)?;
+    fleet.weft(0, "apply -f /run/web.yaml")?;
+    fleet.hosts[1].namespaces(&["web".to_owned()])?;
+    fleet.weft(1, "attach web -l app=web")?;
+    let addresses = fleet.hosts[1].status()?.workloads[0].addresses.clone();
+    let own = addresses.iter().map(|a| a.addr()).find(IpAddr::is_ipv4).context("it has IPv4")?;
+    let leads = |fleet: &Fleet| -> Result<bool> {
+        let map = fleet.hosts[0].sh("nft list map inet weft backend4")?;
+        Ok(map.contains(&format!("{own} . ")))
+    };
+    wait::until("the other host's workload", SOON, || {
+        ensure!(leads(&fleet)?, "no backend");
+        Ok(())
+    })?;
+    let words = fleet.weft(0, "describe svc web")?;
+    ensure!(words.contains(&format!("{own}:80 (default/netns-web on host2)")), "{words}");
+    fleet.kill_share(0)?;
+    fleet.agents.remove(0).kill();
+    let agent = fleet.hosts[0].start(&[])?;
+    fleet.agents.insert(0, agent);
+    ensure!(leads(&fleet)?, "the backend was taken away because nobody was asked yet");
+    fleet.start_share(0)?;
+    fleet.ready(0)?;
+    ensure!(leads(&fleet)?, "the backend is gone although it is there");
+    fleet.weft(1, "detach web")?;
+    wait::until("the backend to go", SOON, || {
+        ensure!(!leads(&fleet)?, "a backend is left");
+        Ok(())
+    })
 }

@@ -184,6 +184,8 @@ fn after_a_boot_those_start_that_are_to() -> Result<()> {
             "-d",
             "--name",
             name,
+            "--stop-signal",
+            "KILL",
             "--restart",
             policy,
             "--network",

@@ -217,7 +217,8 @@ fn backends_outside_by_slices() -> Result<()> {
     drop(outside);
     for bad in ["127.0.0.1", "169.254.169.254", "224.0.0.1", "0.0.0.0"] {
         let error = apply(&scene.host, &[&slice("bad", "IPv4", bad)]).err().context(bad)?;
-        ensure!(error.to_string().contains("endpoints[0].addresses[0]"), "{error}");
+        let error = format!("{error:#}");
+        ensure!(error.contains("endpoints[0].addresses[0]"), "{error}");
     }
     Ok(())
 }
@@ -246,10 +247,11 @@ fn what_clashes_is_refused_by_name() -> Result<()> {
         (external("two", "198.51.100.7"), "198.51.100.7 port 80/TCP is that of Service/default/outer"),
     ] {
         let error = apply(&scene.host, &[&text]).err().context(words)?;
-        ensure!(error.to_string().contains(words), "{error} instead of {words}");
+        let error = format!("{error:#}");
+        ensure!(error.contains(words), "{error} instead of {words}");
     }
     let refused = scene.publish(&network, &["30080:80"]).err().context("a service's port was published")?;
-    ensure!(refused.to_string().contains("Service default/one"), "{refused}");
+    ensure!(format!("{refused:#}").contains("Service default/one"), "{refused:#}");
     // What was chosen stays, over restarts and other services.
     let chosen = service(&scene.host, "one")?;
     scene.host.restart()?;

@@ -165,7 +165,7 @@ impl Course {
     fn new(name: &str, base: &'static str, rules: Rules) -> Result<Course> {
         let [host, client, server] = [Netns::anonymous()?, Netns::anonymous()?, Netns::anonymous()?];
         let made = match rules {
-            Rules::Weft(world) => weft(&host, [&client, &server], *world),
+            Rules::Weft(world) => weft(&host, [&client, &server], &world),
             Rules::Iptables(count) => {
                 wires(&host, [&client, &server])?;
                 script(&host, "iptables-restore", &iptables(count)?)
@@ -182,7 +182,7 @@ impl Course {
 }
 
 /// weft's rules and wires, as its agent makes them.
-fn weft(host: &Netns, [one, two]: [&Netns; 2], world: World) -> Result<()> {
+fn weft(host: &Netns, [one, two]: [&Netns; 2], world: &World) -> Result<()> {
     // Only these two have namespaces; policy sees all that are here.
     let mut wired = world.clone();
     wired.workloads.clear();
@@ -195,7 +195,7 @@ fn weft(host: &Netns, [one, two]: [&Netns; 2], world: World) -> Result<()> {
         wired.workloads.insert(workload.id.clone(), workload);
     }
     let mut plan = weft_plan::lay_out(&wired, &here()?);
-    plan.policy = weft_plan::policy::compile::compile(&world, &here()?.name);
+    plan.policy = weft_plan::policy::compile::compile(world, &here()?.name);
     host.run(|| -> Result<()> {
         let report = sync(&mut Linux::open()?, &render(&plan))?;
         ensure!(report.refused.is_empty(), "{:?}", report.refused);

@@ -68,6 +68,8 @@ pub(crate) struct Engine {
     standing: Standing,
     /// What of the world has changed since.
     touched: Touched,
+    /// Whether nobody has said yet which workloads there are on other hosts.
+    remote_unknown: bool,
     /// Which number policy's marks have for which class of peers.
     numbering: Numbering,
     /// The last packets that policy denied.
@@ -203,7 +205,7 @@ impl Engine {
         let before = std::mem::take(&mut self.plan.services);
         self.plan = weft_plan::lay_out(&self.world, &self.here);
         self.plan.policy = policy;
-        self.plan.services.keep_slots(&before);
+        self.keep_services(&before);
         self.claims = weft_plan::peer::Claims::of(self.plan.peers.values());
         self.follow_policy();
     }

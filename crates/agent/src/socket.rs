@@ -262,6 +262,7 @@ fn perform_here(agent: &Arc<Agent>, request: Request) -> Result<Reply, Error> {
         Request::Delete(ids) => engine.delete_objects(&ids).map(Reply::Applied),
         Request::Flows(request) => Ok(Reply::Flows(engine.denials(request.after))),
         Request::Judge(request) => engine.judge(&request).map(Reply::Judged),
+        Request::Backends(service) => engine.backends(&service).map(Reply::Backends),
         Request::Plan => engine.plan_json().map(Reply::Plan),
     }
 }

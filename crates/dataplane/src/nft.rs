@@ -5,7 +5,7 @@
 //!
 //! | table | sees | holds |
 //! |---|---|---|
-//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, policy, isolation, published ports, masquerade |
+//! | `inet weft` | IP of routed wires, of bridges, and of the host | source guard, policy, isolation, services, published ports, masquerade |
 //! | `arp weft` | ARP of routed wires | sender guard |
 //! | `bridge weft` | frames from bridge ports | source, ARP and ND guard by port |
 

@@ -116,6 +116,8 @@ pub enum Request {
     Flows(Flows),
     /// Whether policy lets a connection pass, and why. Reply: [`Reply::Judged`].
     Judge(Judge),
+    /// Where a service is reached and where that leads. Reply: [`Reply::Backends`].
+    Backends(ObjectId),
 }
 
 /// A wish for an interface.
@@ -249,6 +251,8 @@ pub enum Reply {
     Judged(String),
     /// The way of a packet.
     Explanation(Box<Explanation>),
+    /// Where a service leads, in words.
+    Backends(String),
     /// It failed.
     Error(Error),
 }

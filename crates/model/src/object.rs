@@ -45,7 +45,7 @@ pub struct Metadata {
 
 /// Something that is accepted in the text and kept nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Dropped;
+pub(crate) struct Dropped;
 
 impl<'de> Deserialize<'de> for Dropped {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Dropped, D::Error> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::{LabelKey, LabelValue, Labels};
 use crate::name::{NamespaceName, ObjectName, PortName};
-use crate::object::{Flaw, Metadata, Resource};
+use crate::object::{Dropped, Flaw, Metadata, Resource};
 use crate::policy::{PortRef, Protocol};
 
 /// What names a service.
@@ -24,6 +24,9 @@ pub struct Service {
     pub metadata: Metadata,
     /// What it says.
     pub spec: ServiceSpec,
+    /// What an API server adds to what it returns; taken and left out.
+    #[serde(default, skip_serializing)]
+    status: Dropped,
 }
 
 /// What a [`Service`] says.

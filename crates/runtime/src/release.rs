@@ -41,16 +41,15 @@ pub fn release(places: &Places, spec: &Spec, live: Option<&Live>) -> Vec<String>
             left.push(format!("the cgroup {} is still in use", folder.display()));
         }
     }
-    left.extend(disconnect(places, spec));
+    left.extend(disconnect(places, spec, live));
     rootfs::unmount(&places.containers().join(spec.name.as_str()));
     left.extend(clear(&places.live(&spec.name)));
     left
 }
 
-/// Takes it off its network, and its namespace away.
-pub(crate) fn disconnect(places: &Places, spec: &Spec) -> Option<String> {
-    let own = matches!(spec.net, Net::Network(_) | Net::None);
-    let netns = own.then(|| Places::netns(&spec.name));
+/// Takes it off its network, and its namespace away; one of that name that is not noted as its own is somebody else's.
+fn disconnect(places: &Places, spec: &Spec, live: Option<&Live>) -> Option<String> {
+    let netns = live.and_then(|live| live.netns.clone());
     let mut left = None;
     if let Some(id) = attachment(spec) {
         let detach = Detach { id, netns: netns.clone(), expect: Vec::new(), explain: false };

@@ -66,6 +66,7 @@ impl Engine {
             host_ends: BTreeMap::new(),
             inside: BTreeMap::new(),
             serving: weft_plan::services::Standing::default(),
+            remote_unknown: crate::settings::is_member(config),
             denials: crate::flows::Denials::default(),
             standing: weft_plan::policy::Standing::default(),
             touched: weft_plan::policy::Touched::default(),

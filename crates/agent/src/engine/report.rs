@@ -36,7 +36,12 @@ impl Engine {
     fn findings(&self) -> Vec<String> {
         let lasting = [&self.health, &self.strange, &self.store_problems, &self.plan.policy.problems];
         let lasting = lasting.into_iter().flatten().chain(&self.own_problem).cloned();
-        lasting.chain(self.refusals()).chain(self.ports_health()).chain(self.records.health()).collect()
+        lasting
+            .chain(self.refusals())
+            .chain(self.services_health())
+            .chain(self.ports_health())
+            .chain(self.records.health())
+            .collect()
     }
 
     /// All networks with their use.

@@ -1,7 +1,7 @@
 //! Services: what changed of them, into the kernel, and what a new one asks for.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use weft_dataplane::nft::services::{Changed, Frame, change, concerned, found};
 use weft_kernel::Change;
@@ -11,9 +11,9 @@ use weft_model::object::Flaw;
 use weft_model::{
     AttachmentId, Kind, Object, ObjectId, Remote, RemoteName, Service, ServiceName, ServiceRanges, Workload,
 };
-use weft_plan::services::Standing;
 use weft_plan::services::allocate::{Taken, settle};
 use weft_plan::services::standing::Source;
+use weft_plan::services::{Frontend, ServicePlan, ServicesPlan, Standing, explain};
 
 use super::Engine;
 use crate::{Config, chain};
@@ -31,11 +31,127 @@ impl Engine {
     /// At start: the services of the world, with their backends in the slots that the kernel has them in.
     pub(super) fn begin_services(&mut self, tables: &Tables) {
         self.serving = Standing::of(&self.world);
-        let mut plan = self.serving.plan(&self.world, &self.here);
-        plan.keep_slots(&found(tables, &plan));
-        self.plan.services = plan;
+        self.plan.services = self.serving.plan(&self.world, &self.here);
+        let found = found(tables, &self.plan.services);
+        self.keep_services(&found);
         let services = &self.plan.services;
         self.plan.workloads.values_mut().for_each(|w| w.hairpin |= services.serves(w));
+    }
+
+    /// Keeps of what services were what the world does not say: slots, and as long as nobody has said which workloads there are
+    /// on other hosts, those that were backends (DESIGN.md, invariant 2).
+    pub(super) fn keep_services(&mut self, before: &ServicesPlan) {
+        if self.remote_unknown {
+            for (name, plan) in self.with_elsewhere(before) {
+                self.plan.services.put(&name, Some(plan));
+            }
+        }
+        self.plan.services.keep_slots(before);
+    }
+
+    /// The services that led to other hosts, each with those backends again.
+    fn with_elsewhere(&self, before: &ServicesPlan) -> Vec<(ServiceName, ServicePlan)> {
+        let networks = || self.plan.networks.values().filter(|n| n.declared.vni.is_some());
+        let within = |all: &[ipnet::IpNet], address: IpAddr| all.iter().any(|net| net.contains(&address));
+        let elsewhere = |backend: &&SocketAddr| {
+            let address = backend.ip();
+            networks().any(|n| within(&n.subnets, address) && !within(&n.blocks, address))
+        };
+        let mut kept = Vec::new();
+        for (name, now) in &self.plan.services.services {
+            let Some(before) = before.services.get(name) else { continue };
+            let mut with = now.clone();
+            for (port, old) in with.ports.iter_mut().zip(&before.ports) {
+                if (&port.name, port.protocol, port.ipv4) == (&old.name, old.protocol, old.ipv4) {
+                    let missing: Vec<SocketAddr> = old
+                        .backends
+                        .iter()
+                        .filter(elsewhere)
+                        .filter(|b| !port.backends.contains(b))
+                        .copied()
+                        .collect();
+                    port.backends.extend(missing);
+                }
+            }
+            if with != *now {
+                kept.push((name.clone(), with));
+            }
+        }
+        kept
+    }
+
+    /// Where a service is reached and where that leads, in words.
+    ///
+    /// # Errors
+    /// If there is no such service.
+    pub(crate) fn backends(&self, id: &ObjectId) -> Result<String, Error> {
+        let namespace = id.namespace.clone().unwrap_or_else(weft_model::namespace::default_namespace);
+        let name = (namespace, id.name.clone());
+        match self.plan.services.services.get(&name) {
+            Some(plan) => Ok(explain::words(&self.world, &name, plan)),
+            None => Err(Error::new(ErrorKind::NotFound, format!("there is no {id}"))
+                .hint("`weft get services -A` shows those there are")),
+        }
+    }
+
+    /// What people should know of services that do less than they could.
+    pub(super) fn services_health(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.world.declared.services.is_empty() {
+            return problems;
+        }
+        let ranges = &self.here.services.addresses;
+        let overlaps = |one: &ipnet::IpNet, other: &ipnet::IpNet| one.contains(other) || other.contains(one);
+        for network in self.world.networks.values() {
+            for subnet in network.subnets() {
+                if let Some(range) = ranges.iter().find(|range| overlaps(range, &subnet)) {
+                    let name = &network.name;
+                    problems
+                        .push(format!("services' range {range} and {subnet} of network '{name}' overlap"));
+                }
+            }
+        }
+        for ((namespace, name), service) in &self.world.declared.services {
+            for address in service.addresses().filter(|a| !ranges.iter().any(|r| r.contains(a))) {
+                problems.push(format!(
+                    "Service {namespace}/{name} has {address}, which is in no range for services"
+                ));
+            }
+        }
+        problems.extend(self.held_ports());
+        problems
+    }
+
+    /// Ports of hosts that a process of this host listens at: it gets nothing.
+    fn held_ports(&self) -> Vec<String> {
+        let wanted: BTreeMap<(u8, u16), &ServiceName> = self
+            .plan
+            .services
+            .services
+            .iter()
+            .flat_map(|(name, plan)| plan.ports.iter().map(move |port| (name, port)))
+            .filter(|(_, port)| !port.backends.is_empty())
+            .flat_map(|(name, port)| port.frontends.iter().map(move |f| (name, port.protocol.number(), *f)))
+            .filter_map(|(name, protocol, frontend)| match frontend {
+                Frontend::Host(number) => Some(((protocol, number), name)),
+                Frontend::At(..) => None,
+            })
+            .collect();
+        let mut problems = BTreeSet::new();
+        let protocols: BTreeSet<u8> = wanted.keys().map(|(protocol, _)| *protocol).collect();
+        for protocol in protocols {
+            for listener in weft_kernel::listeners::listeners(protocol).unwrap_or_default() {
+                let at = listener.at;
+                if let Some((namespace, name)) =
+                    wanted.get(&(protocol, at.port())).filter(|_| !at.ip().is_loopback())
+                {
+                    problems.insert(format!(
+                        "a process of this host listens at {at} and gets nothing: the port is that of Service {namespace}/{name}"
+                    ));
+                }
+            }
+        }
+        problems.into_iter().collect()
     }
 
     /// Fills in what a service leaves open; `taken` is gathered with the first of a request.

@@ -83,11 +83,12 @@ impl Engine {
 
     /// Takes over all workloads of other hosts.
     pub(crate) fn replace_remote(&mut self, all: BTreeMap<RemoteName, Remote>) {
+        let unknown = std::mem::take(&mut self.remote_unknown);
         let former = std::mem::replace(&mut self.world.remote, all);
         let gone = former.keys().filter(|name| !self.world.remote.contains_key(*name));
         let there = self.world.remote.iter().filter(|(name, now)| former.get(*name) != Some(*now));
         let names: Vec<RemoteName> = gone.chain(there.map(|(name, _)| name)).cloned().collect();
-        if names.is_empty() {
+        if names.is_empty() && !unknown {
             return;
         }
         for name in names {

@@ -3,7 +3,10 @@
 use crate::Object;
 
 fn service(spec: &str) -> Result<Object, String> {
-    let text = format!(r#"{{"kind":"Service","apiVersion":"v1","metadata":{{"name":"web"}},"spec":{spec}}}"#);
+    let status = r#"{"loadBalancer":{}}"#;
+    let text = format!(
+        r#"{{"kind":"Service","apiVersion":"v1","metadata":{{"name":"web"}},"spec":{spec},"status":{status}}}"#
+    );
     read(&text)
 }
 

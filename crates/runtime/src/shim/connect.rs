@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -21,6 +22,17 @@ use crate::spec::{Net, Spec};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOPBACK: u32 = 1;
 
+/// Where its namespace will be; nobody else has one of that name.
+pub(super) fn vacant(spec: &Spec) -> Result<PathBuf, Refusal> {
+    let path = Places::netns(&spec.name);
+    if path.exists() {
+        let message = format!("there is a network namespace '{}' already", spec.name);
+        let hint = "name the container otherwise, or remove it with `ip netns delete`";
+        return Err(Refusal::new(message).hint(hint));
+    }
+    Ok(path)
+}
+
 /// The namespace in which the container will be; `None` is the host's. One of its own may have been `made` already.
 pub(super) fn namespace(spec: &Spec, made: Option<Netns>) -> Result<Option<Netns>, Refusal> {
     let path = Places::netns(&spec.name);
@@ -39,11 +51,6 @@ pub(super) fn namespace(spec: &Spec, made: Option<Netns>) -> Result<Option<Netns
         Net::Network(_) | Net::None => {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(|e| Refusal::new(format!("{}: {e}", parent.display())))?;
-            }
-            if path.exists() {
-                let message = format!("there is a network namespace '{}' already", spec.name);
-                let hint = "name the container otherwise, or remove it with `ip netns delete`";
-                return Err(Refusal::new(message).hint(hint));
             }
             let netns = match made {
                 Some(netns) => netns.mount_at(&path).map(|()| netns),
@@ -82,7 +89,10 @@ pub(crate) fn explained(places: &Places, spec: &Spec) -> Result<Vec<String>, Ref
     let made = match &spec.net {
         Net::Host | Net::Container(_) => return Ok(Vec::new()),
         Net::None => return Ok(vec![format!("ip netns add {name}"), format!("ip -n {name} link set lo up")]),
-        Net::Network(_) => namespace(spec, None)?,
+        Net::Network(_) => {
+            vacant(spec)?;
+            namespace(spec, None)?
+        }
     };
     let told: Result<Vec<String>, Refusal> = wish(spec).map_or(Ok(Vec::new()), |wish| {
         let request = Request::Attach(Box::new(Attach { explain: true, ..wish }));

@@ -33,7 +33,6 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(super) fn new(places: &'a Places, spec: &'a Spec, held: &'a Held) -> Parts<'a> {
-        let own = matches!(spec.net, Net::Network(_) | Net::None);
         let live = Live {
             boot: boot(),
             phase: Phase::Created,
@@ -42,7 +41,7 @@ impl<'a> Parts<'a> {
             started: None,
             restarts: 0,
             group: Group::default(),
-            netns: own.then(|| Places::netns(&spec.name)),
+            netns: None,
             addresses: Vec::new(),
             root: Layers::default(),
         };
@@ -53,12 +52,15 @@ impl<'a> Parts<'a> {
     pub(super) fn make(&mut self) -> Result<(), Refusal> {
         let folder = self.folder();
         private_folder(&folder).map_err(|e| chain(&e))?;
+        let own = matches!(self.spec.net, Net::Network(_) | Net::None);
+        if own {
+            self.live.netns = Some(connect::vacant(self.spec)?);
+        }
         self.save()?;
         let own_network = self.spec.net != Net::Host;
         let range = self.spec.users.range();
         etc::write(&folder, &self.spec.hostname, own_network, range.map_or(0, |range| range.first))
             .map_err(|e| Refusal::new(format!("failed to write to {}: {e}", folder.display())))?;
-        let own = matches!(self.spec.net, Net::Network(_) | Net::None);
         let (space, netns) = match range.map(|range| Space::create(range, own)).transpose()? {
             Some((space, netns)) => (Some(space), netns),
             None => (None, None),

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// Which objects.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Which {
-    /// What kind of objects: `networkpolicies`, `netpol`, `namespaces`, …, or `all`
+    /// What kind of objects: `networkpolicies`, `netpol`, `services`, `svc`, `namespaces`, …, or `all`
     #[arg(value_name = "KIND", value_parser = kind_or_all)]
     kind: AnyKind,
     /// The name of one
@@ -79,13 +79,23 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<()> {
 /// `weft describe`.
 pub(crate) fn describe(session: &Session, which: Which) -> anyhow::Result<()> {
     let objects = which.ask(session)?;
+    let mut texts = Vec::with_capacity(objects.len());
+    for object in &objects {
+        texts.push(words(object) + &leads(session, object)?);
+    }
     session.output.show(
         || entry("objects", objects.iter().map(manifest::document).collect::<Vec<_>>()),
-        || {
-            let texts: Vec<String> = objects.iter().map(words).collect();
-            texts.join("\n")
-        },
+        || texts.join("\n"),
     )
+}
+
+/// Where a service leads now; nothing for other objects.
+fn leads(session: &Session, object: &Object) -> anyhow::Result<String> {
+    let Object::Service(_) = object else { return Ok(String::new()) };
+    match session.ask(&Request::Backends(object.id()))? {
+        Reply::Backends(text) => Ok(text),
+        reply => Err(unexpected(&reply)),
+    }
 }
 
 fn table(output: Output, objects: &[Object]) -> String {

@@ -106,7 +106,9 @@ fn classes(frame: &Frame, at: At, ip: Ip) -> Vec<Rule> {
 fn pick(at: At, ip: Ip, size: u32) -> Vec<Rule> {
     let attempt = |of: u32| {
         let key: Vec<Field> = key(at, ip).into_iter().chain([Field::Random(of)]).collect();
-        Rule::new([family(ip), Expr::dnat_map(ip == Ip::V6, &key, SetRef::hash(&at.backends(ip)))])
+        let translate = Expr::dnat_map(ip == Ip::V6, &key, SetRef::hash(&at.backends(ip)));
+        let family = (at == At::Host).then(|| family(ip)); // elsewhere the address implies it
+        Rule::new(family.into_iter().chain([translate]))
     };
     // Of one and of two no slot is ever empty, but in the moment of a change.
     let tries = if size <= 2 { 2 } else { TRIES };

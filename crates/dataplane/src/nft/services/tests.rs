@@ -82,7 +82,8 @@ fn step_by_step_is_the_whole() {
             nft::fake::apply(&mut kernel, &batch)
                 .unwrap_or_else(|(at, errno)| panic!("{errno}: {}", batch[at]));
         }
-        assert_eq!(kernel, tables(&plan), "round {round}");
+        let left = diff(&tables(&plan), &kernel);
+        assert!(left.is_empty(), "round {round}: {left:?}");
     }
 }
 
@@ -93,7 +94,7 @@ fn one_backend_is_a_handful_of_elements() {
     for n in 0..50 {
         put(&mut plan, n, Some(service(n, &[1, 3, 5], false)));
     }
-    for (backends, most) in [(vec![1, 3, 5, 7], 1), (vec![3, 5, 7], 3), (vec![3, 5], 4)] {
+    for (backends, most) in [(vec![1, 3, 5, 7], 1), (vec![3, 5, 7], 3), (vec![3, 5], 5)] {
         let (frame, changed) = put(&mut plan, 9, Some(service(9, &backends, false)));
         let mut elements = 0;
         for op in ops(&change(&frame, &Frame::of(&plan), &changed)).into_iter().flatten() {

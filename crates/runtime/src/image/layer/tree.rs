@@ -25,8 +25,8 @@ pub(super) struct Tree<'a> {
     root: Rc<OwnedFd>,
     /// The layers that it will lie on, the topmost first.
     below: &'a [Below],
-    /// The folder that was looked up last: archives list a folder's content in one go.
-    last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    /// The way to where the last entry stood, open: archives list a folder's content in one go, and then go back up.
+    way: Vec<(Vec<u8>, Rc<OwnedFd>)>,
     /// Times of folders, set in the end because each new entry changes them.
     times: BTreeMap<Vec<u8>, (i64, u32)>,
     times_bytes: usize,
@@ -48,7 +48,7 @@ impl<'a> Tree<'a> {
         let mut tree = Tree {
             root: Rc::new(root),
             below,
-            last: None,
+            way: Vec::new(),
             times: BTreeMap::new(),
             times_bytes: 0,
             limits,
@@ -75,16 +75,20 @@ impl<'a> Tree<'a> {
     /// The folder in which an entry stands, made if it is not there, and the entry's own name.
     fn parent<'p>(&mut self, path: &'p [u8]) -> Result<(Rc<OwnedFd>, &'p [u8]), LayerError> {
         let (folder, name) = split(path);
-        if let Some((last, fd)) = &self.last
-            && last == folder
-        {
-            return Ok((Rc::clone(fd), name));
+        while let Some((known, fd)) = self.way.last() {
+            if known == folder {
+                return Ok((Rc::clone(fd), name));
+            }
+            if folder.strip_prefix(&known[..]).is_some_and(|rest| rest.starts_with(b"/")) {
+                break;
+            }
+            self.way.pop();
         }
         let fd = match self.open(folder) {
             Err(Errno::NOENT | Errno::NOTDIR) => self.make(folder, path)?,
             other => other.map_err(|errno| refusal(path, errno))?,
         };
-        self.last = Some((folder.to_vec(), Rc::clone(&fd)));
+        self.way.push((folder.to_vec(), Rc::clone(&fd)));
         Ok((fd, name))
     }
 
@@ -170,7 +174,7 @@ impl<'a> Tree<'a> {
     fn clear(&mut self, parent: &OwnedFd, entry: &Entry, name: &[u8]) -> Result<bool, LayerError> {
         let failed = |error| LayerError::io("replace", &entry.path, error);
         let mark = whiteout::is_marked(parent.as_fd(), name).map_err(failed)?;
-        self.last = None; // the way to it may have led through what goes now
+        self.way.clear(); // it may lead through what goes now
         match fs::unlinkat(parent, name, AtFlags::empty()) {
             Err(Errno::ISDIR) => {
                 let place = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string());

@@ -1,6 +1,7 @@
 //! Making what an entry describes, with all that belongs to it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -37,6 +38,10 @@ impl Tree<'_> {
         own(&folder, entry)?;
         let left_out = attributes(&folder, entry)?;
         self.remember(&entry.path, entry.mtime)?;
+        if !entry.path.is_empty() {
+            // What stands in it most likely comes next.
+            self.way.push((entry.path.clone(), Rc::new(folder)));
+        }
         Ok(left_out)
     }
 
