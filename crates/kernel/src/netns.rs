@@ -153,6 +153,9 @@ impl Netns {
     /// [`Error::Create`], also if `path` exists.
     pub fn mount_at(&self, path: &Path) -> Result<(), Error> {
         let create = |source: io::Error| Error::Create { path: path.to_owned(), source };
+        if path.parent() == Some(Path::new(NAMED)) {
+            share(Path::new(NAMED)).map_err(create)?;
+        }
         File::options().write(true).create_new(true).open(path).map_err(create)?;
         let source = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         rustix::mount::mount_bind(source.as_str(), path).map_err(|error| {
@@ -192,6 +195,21 @@ impl Netns {
             });
         }
         command
+    }
+}
+
+/// Where `ip netns` looks for namespaces with names.
+const NAMED: &str = "/run/netns";
+
+/// Makes a folder a shared mount, as the first `ip netns add` does (iproute2, ip/ipnetns.c): if it came after ours, it would mount the
+/// folder over what we have mounted in it, which nobody could take away then.
+fn share(folder: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+    let shared = || mount_change(folder, MountPropagationFlags::SHARED | MountPropagationFlags::REC);
+    match shared() {
+        Err(Errno::INVAL) => mount_bind_recursive(folder, folder).and_then(|()| shared()).map_err(Into::into),
+        other => other.map_err(Into::into),
     }
 }
 

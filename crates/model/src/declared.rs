@@ -68,12 +68,17 @@ impl Declared {
         let id = |kind, namespace, name| ObjectId { kind, namespace, name };
         let namespaces = self.namespaces.keys().filter_map(|name| name.as_str().parse().ok());
         let namespaces = namespaces.map(move |name| id(Kind::Namespace, None, name));
-        let policies = self.policies.keys();
-        let policies = policies
-            .map(move |(namespace, name)| id(Kind::NetworkPolicy, Some(namespace.clone()), name.clone()));
+        let within = move |kind| {
+            move |(namespace, name): &(NamespaceName, ObjectName)| {
+                id(kind, Some(namespace.clone()), name.clone())
+            }
+        };
+        let policies = self.policies.keys().map(within(Kind::NetworkPolicy));
         let cluster = self.cluster_policies.keys();
         let cluster = cluster.map(move |name| id(Kind::ClusterNetworkPolicy, None, name.clone()));
-        namespaces.chain(policies).chain(cluster)
+        let services = self.services.keys().map(within(Kind::Service));
+        let slices = self.slices.keys().map(within(Kind::EndpointSlice));
+        namespaces.chain(policies).chain(cluster).chain(services).chain(slices)
     }
 
     /// All objects, by kind, namespace and name.
@@ -90,5 +95,31 @@ impl Declared {
     #[must_use]
     pub fn namespace_labels(&self, name: &NamespaceName) -> Labels {
         namespace::labels(name, self.namespaces.get(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_has_its_name_among_the_names() {
+        let mut declared = Declared::default();
+        for text in [
+            r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"shop"}}"#,
+            r#"{"kind":"NetworkPolicy","apiVersion":"networking.k8s.io/v1","metadata":{"name":"p","namespace":"shop"},"spec":{}}"#,
+            r#"{"kind":"ClusterNetworkPolicy","apiVersion":"policy.networking.k8s.io/v1alpha2","metadata":{"name":"c"},
+                "spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}}"#,
+            r#"{"kind":"Service","apiVersion":"v1","metadata":{"name":"s","namespace":"shop"},"spec":{"ports":[{"port":80}]}}"#,
+            r#"{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1","metadata":{"name":"e","namespace":"shop"},
+                "addressType":"IPv4","endpoints":[]}"#,
+        ] {
+            let object: Object = serde_json::from_str(text).unwrap();
+            let id = object.id();
+            declared.insert(object);
+            assert!(declared.ids().any(|other| other == id), "{id} is missing");
+        }
+        assert_eq!(declared.ids().count(), Kind::ALL.len(), "a kind is not among these");
+        assert!(declared.ids().eq(declared.objects().map(|object| object.id())));
     }
 }

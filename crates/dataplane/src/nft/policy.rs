@@ -82,7 +82,10 @@ fn side(difference: &Difference, plan: &PolicyPlan, same: &mut Same, after: bool
         None => plan.classes.get(class).copied(),
     };
     chains::declare(&mut table, frame);
-    chains::fixed(&mut table, frame);
+    // The fixed rules follow from the frame: where both sides have the same, neither needs to show them.
+    if difference.frame.0 != difference.frame.1 {
+        chains::fixed(&mut table, frame);
+    }
     let classes = difference.classes.iter();
     let classes = classes.filter_map(|(class, pair)| Some((*class, *of(pair, after)?)));
     chains::of_classes(&mut table, classes);

@@ -236,12 +236,9 @@ fn number(parsed: std::io::Result<u64>, field: &[u8]) -> Option<u64> {
 
 /// Compares a header's checksum: the sum of its bytes, its own field counted as spaces.
 fn check(block: &[u8; BLOCK], header: &tar::Header) -> Option<()> {
-    let sum: u32 = block
-        .iter()
-        .enumerate()
-        .map(|(at, b)| u32::from(if (148..156).contains(&at) { b' ' } else { *b }))
-        .sum();
-    (header.cksum().ok()? == sum).then_some(())
+    let sum = |bytes: &[u8]| bytes.iter().map(|b| u32::from(*b)).sum::<u32>();
+    let spaces = 8 * u32::from(b' ');
+    (header.cksum().ok()? == sum(block) - sum(&block[148..156]) + spaces).then_some(())
 }
 
 /// GNU tar ends a long name with a zero byte.
