@@ -279,7 +279,7 @@ fn between_another_plugin_and_weft() -> Result<()> {
                     what: "firewall, which knows the addresses of the plugins before it",
                     chain: chain(firewall()),
                     wishes: none(),
-                    check: true,
+                    check: false, // its own fails: it looks for rules about the addresses of the whole result
                     seen: &|stage, result| {
                         let rules = stage.chains.host.sh("iptables-save")?;
                         for address in addresses(result)? {
