@@ -169,6 +169,7 @@ fn from_a_registry_that_asks_who_is_there() -> Result<()> {
         let access = format!("SSL_CERT_FILE={AUTHORITY} REGISTRY_AUTH_FILE=/run/auth.json");
         host.sh(&format!("{access} {WEFT} run --rm --network none {HOST}/{what}"))
     };
+    refused(host.sh(&format!("{WEFT} run --explain --network none {HOST}/team/app:1")), "there is no image")?;
     ensure!(run("team/app:1")?.trim() == "hello", "it did not run");
     refused(run("team/absent:1"), "has no team/absent:1")?;
     // Whoever keeps the registry changes a layer: the digest tells.

@@ -95,7 +95,8 @@ pub(crate) fn run(session: &Session, args: Args) -> anyhow::Result<ExitCode> {
     let places = session.places()?;
     args.process.check()?;
     let ProcessArgs { detach, tty, interactive, .. } = args.process;
-    let (root, defaults, command) = root(session, &places, args.rootfs.as_deref(), args.words)?;
+    let (root, defaults, command) =
+        root(session, &places, args.rootfs.as_deref(), args.words, !args.explain)?;
     let wish = Wish {
         name: args.name,
         command,
@@ -147,6 +148,7 @@ fn root(
     places: &Places,
     rootfs: Option<&Path>,
     mut words: Vec<String>,
+    bring: bool,
 ) -> anyhow::Result<(Root, Defaults, Vec<String>)> {
     let Some(rootfs) = rootfs else {
         if words.is_empty() {
@@ -154,7 +156,8 @@ fn root(
             return Err(failure.hint("`weft image ls` shows the images that are here").into());
         }
         let command = words.split_off(1);
-        return image(session, places, words.remove(0)).map(|(root, defaults)| (root, defaults, command));
+        return image(session, places, words.remove(0), bring)
+            .map(|(root, defaults)| (root, defaults, command));
     };
     let failed =
         |why: String| Failure::new(format!("the root {} cannot be used: {why}", rootfs.display())).code(125);
@@ -165,8 +168,8 @@ fn root(
     Ok((Root::Folder(folder), Defaults::default(), words))
 }
 
-/// An image by name or id; one that is not here is fetched, if its name says from where.
-fn image(session: &Session, places: &Places, name: String) -> anyhow::Result<(Root, Defaults)> {
+/// An image by name or id; one that is not here is brought, if its name says from where.
+fn image(session: &Session, places: &Places, name: String, bring: bool) -> anyhow::Result<(Root, Defaults)> {
     let failed = |error: StoreError| {
         let failure = Failure::new(image::error_line(&error)).code(125);
         match error {
@@ -178,7 +181,7 @@ fn image(session: &Session, places: &Places, name: String) -> anyhow::Result<(Ro
     };
     let store = Store::open(&places.state).map_err(failed)?;
     let found = match (store.find(&name), name.parse::<Reference>()) {
-        (Err(StoreError::NoImage(_)), Ok(reference)) if reference.registry().is_some() => {
+        (Err(StoreError::NoImage(_)), Ok(reference)) if bring && reference.registry().is_some() => {
             image::pull::bring(session, reference)?;
             store.find(&name)
         }

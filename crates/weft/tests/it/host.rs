@@ -34,7 +34,7 @@ fn the_host_is_as_it_was() {
         $WEFT uninstall; $WEFT inventory --offline\n";
     let run = on_a_fresh_host(script, &[]);
     let run = run.ok();
-    assert_eq!(run.out, "10\nnothing is installed\nnothing on this host is weft's\n", "{run:?}");
+    assert_eq!(run.out, "11\nnothing is installed\nnothing on this host is weft's\n", "{run:?}");
 }
 
 #[test]
