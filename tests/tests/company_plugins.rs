@@ -78,13 +78,15 @@ fn after_weft(network: &str) -> Result<()> {
     ensure!(get(&outside, direct, Duration::from_secs(1)).is_err(), "what is not published can be reached");
 
     scene.cni("del", "c1", &wishes)?;
+    // The reaper takes links first, and then what guarded them.
     wait::until("the wire's end", REPAIR, || {
         let left = host.sh("ip -o link | grep -c -e 'weft[0-9a-f]\\{10\\}' -e bwp || true")?;
         ensure!(left.trim() == "0", "{left} links are left");
+        let diff = host.diff()?;
+        ensure!(diff.is_empty(), "{diff:#?}");
         Ok(())
     })?;
     ensure!(host.status()?.workloads.is_empty(), "{:?}", host.status()?.workloads);
-    ensure!(host.diff()?.is_empty(), "{:#?}", host.diff()?);
     scene.cni("del", "c1", &wishes)?; // again, as runtimes do
     Ok(())
 }
