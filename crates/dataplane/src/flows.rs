@@ -13,10 +13,10 @@ use weft_model::Protocol;
 use crate::nft::{guarded_address, ports};
 
 /// What has gone stale once these changes are made.
-pub(crate) fn stale(changes: &Diff, wanted: &Tables) -> Vec<Stale> {
+pub(crate) fn stale(changes: &Diff, wanted: &Tables, found: &Tables) -> Vec<Stale> {
     let mut all: Vec<Stale> = departed(&changes.remove, wanted).into_iter().map(Stale::Of).collect();
     all.extend(unled(&changes.install));
-    let astray = crate::nft::services::touched(changes, wanted);
+    let astray = crate::nft::services::touched(changes, wanted, found);
     all.extend((!astray.is_empty()).then_some(Stale::Astray(astray)));
     all
 }

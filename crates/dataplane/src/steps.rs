@@ -18,7 +18,7 @@ pub fn steps(wanted: &Wanted, found: &State) -> Vec<Change> {
     let mut steps = Vec::new();
     let want = &wanted.state;
     let rules = weft_kernel::nft::diff(&want.tables, &found.tables);
-    let stale = flows::stale(&rules, &want.tables);
+    let stale = flows::stale(&rules, &want.tables, &found.tables);
     if !rules.install.is_empty() {
         steps.push(Change::InstallRules(rules.install));
     }

@@ -25,7 +25,7 @@ const SRCNAT: i32 = 100;
 const INVALID: u32 = 1;
 pub(super) const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 /// `ct status dnat` (IPS_DST_NAT).
-const DNAT: u32 = 1 << 5;
+pub(super) const DNAT: u32 = 1 << 5;
 
 /// Groups that may talk to each other: a network's with itself.
 const JOINED: &str = "joined";

@@ -20,7 +20,7 @@ use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, MARKS, TUNNEL, tunnel_group};
 use weft_model::Vni;
 use weft_plan::{NetworkPlan, Path, PeerPlan, Plan};
 
-use super::inet::{ESTABLISHED_OR_RELATED, joined_group, not_ours, refuse};
+use super::inet::{DNAT, ESTABLISHED_OR_RELATED, joined_group, not_ours, refuse};
 use super::name;
 
 /// UDP port of VXLAN (RFC 7348).
@@ -212,8 +212,16 @@ fn from_host() -> Vec<Rule> {
 
 /// From a workload to an address of the cluster that no tunnel leads to.
 pub(super) fn from_workload() -> Vec<Rule> {
-    let mut rules =
-        vec![refuse([is_tunnel(Field::IifGroup)], Expr::drop(), "packet of another host for the outside")];
+    let mut rules = vec![
+        // The answer of a service's backend on another host to somebody outside, who asked here.
+        Rule::new([
+            is_tunnel(Field::IifGroup),
+            Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED),
+            Expr::any_bit(Field::CtStatus, DNAT),
+            Expr::accept(),
+        ]),
+        refuse([is_tunnel(Field::IifGroup)], Expr::drop(), "packet of another host for the outside"),
+    ];
     for v4 in [true, false] {
         let field = DESTINATION[of(v4)];
         let known = || Expr::any_bit(Field::CtState, ESTABLISHED_OR_RELATED);

@@ -234,7 +234,7 @@ pub fn change(before: &Frame, after: &Frame, changed: &Changed) -> Vec<Change> {
         serving.for_each(|(address, _)| elements::of_served(*address, table));
     });
     let diff = diff(&new, &old);
-    let astray = touched(&diff, &new);
+    let astray = touched(&diff, &new, &old);
     let mut changes = Vec::new();
     if !diff.install.is_empty() {
         changes.push(Change::InstallRules(diff.install));

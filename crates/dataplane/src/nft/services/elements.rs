@@ -91,7 +91,11 @@ fn ip(value: Value) -> Option<IpAddr> {
 }
 
 /// The services that lose a backend by these steps, or are new: their connections may lead where they must not.
-pub(crate) fn touched(changes: &Diff, wanted: &Tables) -> BTreeMap<Service, BTreeSet<SocketAddr>> {
+pub(crate) fn touched(
+    changes: &Diff,
+    wanted: &Tables,
+    before: &Tables,
+) -> BTreeMap<Service, BTreeSet<SocketAddr>> {
     let mut found: BTreeMap<Service, BTreeSet<SocketAddr>> = BTreeMap::new();
     let mut note = |set: &str, keys: &mut dyn Iterator<Item = &Key>| {
         let Some((ipv4, addressed)) = super::is_backends(set) else { return };
@@ -101,6 +105,11 @@ pub(crate) fn touched(changes: &Diff, wanted: &Tables) -> BTreeMap<Service, BTre
     for op in changes.install.iter().chain(&changes.remove) {
         match op {
             Op::DeleteElements { set, keys, .. } => note(set, &mut keys.iter()),
+            // With the last service its sets go, and what they held.
+            Op::DeleteSet { table, set } => {
+                let held = before.get(table).and_then(|t| t.sets.get(set));
+                note(set, &mut held.into_iter().flat_map(|set| set.elements.keys()));
+            }
             // The first slot is new: so is the service.
             Op::AddElements { set, elements, .. } => {
                 let first = |key: &&Key| matches!(key.0.last(), Some(Item::One(Value::Number(_, 0))));

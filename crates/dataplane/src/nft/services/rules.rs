@@ -10,7 +10,7 @@ use weft_kernel::nft::{
 use weft_kernel::ours::{DEVICE, GROUP, GROUP_MASK, TUNNEL};
 
 use super::{At, Frame, Ip, addresses, dead, hairpin, ranges};
-use crate::nft::inet::{ESTABLISHED_OR_RELATED, not_ours, refuse};
+use crate::nft::inet::{DNAT, ESTABLISHED_OR_RELATED, not_ours, refuse};
 
 /// Just before published ports (NF_IP_PRI_NAT_DST is -100). The two never want one packet: a port of the host's is given once.
 const BEFORE_PORTS: i32 = -101;
@@ -18,8 +18,6 @@ const BEFORE_PORTS: i32 = -101;
 const BEFORE_MASQUERADE: i32 = 99;
 /// Before policy: what leads nowhere is nobody's to permit.
 const BEFORE_POLICY: i32 = -6;
-/// `ct status dnat` (IPS_DST_NAT).
-const DNAT: u32 = 1 << 5;
 const PROTOCOLS: [u32; 3] = [6, 17, 132];
 const TCP: u32 = 6;
 const LOCAL: u32 = 2; // RTN_LOCAL, linux/rtnetlink.h
