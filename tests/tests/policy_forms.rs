@@ -11,7 +11,8 @@ use weft_lab::traffic::{WebServer, get};
 use weft_model::api::{Apply, Flows, Reply, Request};
 use weft_model::policy::{Protocol, WorkloadPort};
 use weft_model::{Mode, NetworkName, Object, Profile};
-use weft_tests::scene::{Case, Families, Scene, Workload, anywhere, program};
+use weft_tests::scene::{Case, Families, SOON, Scene, Workload, anywhere, program};
+use weft_tests::wait;
 
 const CASE: Case = Case { mode: Mode::Routed, families: Families::Dual };
 const SILENT: Duration = Duration::from_millis(300);
@@ -74,11 +75,14 @@ fn audit_says_what_it_would_deny_and_denies_nothing() -> Result<()> {
     apply(&scene, &policy("lock", r#""weft.network/enforcement":"audit""#, spec))?;
     ensure!(reaches(&one, &two, 80), "audit denies");
     ensure!(scene.host.refused(&said)? >= 2, "{:?}", scene.host.status()?.refused);
-    let Reply::Flows(flows) = scene.host.request(&Request::Flows(Flows { after: 0 }))? else {
-        bail!("no flows")
-    };
-    let flow = flows.iter().find(|flow| flow.workload == name).context("nothing among the flows")?;
-    ensure!(flow.audit && flow.by.contains("NetworkPolicy/default/lock"), "{flow:?}");
+    wait::until("what it would deny among the flows", SOON, || {
+        let Reply::Flows(flows) = scene.host.request(&Request::Flows(Flows { after: 0 }))? else {
+            bail!("no flows")
+        };
+        let flow = flows.iter().find(|flow| flow.workload == name).context("nothing among the flows")?;
+        ensure!(flow.audit && flow.by.contains("NetworkPolicy/default/lock"), "{flow:?}");
+        Ok(())
+    })?;
     // In force by the same file without the annotation; and back.
     apply(&scene, &policy("lock", r#""weft.network/enforcement":"enforce""#, spec))?;
     ensure!(is_shut(&one, &two, 80), "it is in force");

@@ -112,7 +112,7 @@ fn of_protocol(protocol: u8, from: IpAddr, to: IpAddr, mark: &[u8]) -> Vec<u8> {
 fn all_protocols(mode: Mode) -> Result<()> {
     let ground = Ground::new(mode, "")?;
     for v4 in [true, false] {
-        let mut marks = Vec::new();
+        let (mut marks, mut come) = (Vec::new(), Vec::new());
         for protocol in 0..=255_u8 {
             let mark = |who: u8| [0xa5, who, protocol, 0x5a];
             for (who, sender) in [(1, &ground.enemy), (2, &ground.friend)] {
@@ -120,8 +120,11 @@ fn all_protocols(mode: Mode) -> Result<()> {
                 ground.send(sender, &of_protocol(protocol, from, to, &mark(who)))?;
             }
             marks.push((protocol, mark(1), mark(2)));
+            if protocol % 64 == 63 {
+                come.extend(ground.ear.drain()?); // its queue does not hold all of them
+            }
         }
-        let mut come = ground.come()?;
+        come.extend(ground.come()?);
         // The friend's go by another wire's queue than the host's own: those that are still under way are waited for.
         let begin = std::time::Instant::now();
         let missing = |come: &[Frame]| -> Vec<u8> {
@@ -205,7 +208,8 @@ fn fragments_are_judged_as_what_they_are_of() -> Result<()> {
         for (cuts, backwards) in [(&[8][..], false), (&[8, 16, 24], false), (&[40], true)] {
             id += 1;
             let mark = [&b"fragment"[..], &[b'0' + u8::try_from(id)?]].concat();
-            let packet = udp((from, 4000), (to, port), &[&filler[..], &mark].concat());
+            // The mark first: what goes on is cut at other places than what came.
+            let packet = udp((from, 4000), (to, port), &[&mark[..], &filler].concat());
             let mut parts = fragments(&packet, cuts, id);
             if backwards {
                 parts.reverse();
