@@ -14,7 +14,7 @@ use weft_plan::policy::{Numbering, PolicyPlan, Standing, Touched};
 use weft_plan::{Plan, lay_out};
 
 use crate::report::{Report, median, quantile};
-use crate::world::{here, labels, local, policy, world};
+use crate::world::{here, labels, let_in, local, policy, remote, world};
 
 const WORKLOADS: usize = 1_000;
 const LOCAL: usize = 100;
@@ -90,12 +90,13 @@ impl Host {
         self.follow(touched)
     }
 
-    fn relabel(&mut self, at: usize, app: usize) -> Result<Took> {
-        let (name, remote) = self.world.remote.iter_mut().nth(at).context("a workload elsewhere")?;
-        let was = remote.clone();
-        remote.labels = Arc::new(labels(app)?);
+    fn relabel(&mut self, number: usize, app: usize) -> Result<Took> {
+        let name = remote(number)?.0;
+        let there = self.world.remote.get_mut(&name).context("a workload elsewhere")?;
+        let was = there.clone();
+        there.labels = Arc::new(labels(app)?);
         let mut touched = Touched::default();
-        touched.remote(name.clone(), Some(was));
+        touched.remote(name, Some(was));
         self.follow(touched)
     }
 
@@ -160,7 +161,8 @@ fn row(count: usize, report: &mut Report) -> Result<()> {
         let number = 1 + round % count.min(99);
         let all = [
             host.policy(policy(number, u16::try_from(round % 7 + 1)?)?)?,
-            host.relabel(round * 8 % 900, round * 31 + 5)?,
+            // Elsewhere, in the first policy's namespace, it becomes one of those that the policy lets in.
+            host.relabel(101 + round * 10 % 890, let_in(1)[round / 89 % 2])?,
             host.workload(round % 50, false)?,
             host.workload(round % 50, true)?,
         ];
@@ -224,7 +226,7 @@ fn crowd(report: &mut Report) -> Result<()> {
     let (mut policies, mut labels) = (Vec::new(), Vec::new());
     for round in 0..21 {
         policies.push(host.policy(everybody(1 + round, u16::try_from(round + 1)?)?)?.all);
-        labels.push(host.relabel(round * 40, round * 31 + 5)?.all);
+        labels.push(host.relabel(100 + round * 10, round * 31 + 5)?.all);
     }
     host.verify()?;
     report.line(&format!(
