@@ -77,7 +77,7 @@ fn both_ends_are_judged_whichever_way_a_packet_comes() -> Result<()> {
     let lost =
         said["hops"].as_array().into_iter().flatten().find(|hop| hop["lost"] == true).context("no loss")?;
     ensure!(lost["at"] == cluster.hosts[0].name(), "{said:#}");
-    ensure!(lost["what"].as_str().is_some_and(|what| what.contains("denied ingress")), "{said:#}");
+    ensure!(lost["what"].as_str().is_some_and(|what| what.contains("denied_ingress")), "{said:#}");
     // And the sender's own policies are asked on the sender's host.
     apply(&cluster.hosts[2], &policy("egress", "to", &blocks(1)))?;
     for v4 in [true, false] {

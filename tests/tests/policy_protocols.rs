@@ -207,8 +207,8 @@ fn fragments_are_judged_as_what_they_are_of() -> Result<()> {
         // The first has ports and nothing else; the first has not even those whole; the other way round.
         for (cuts, backwards) in [(&[8][..], false), (&[8, 16, 24], false), (&[40], true)] {
             id += 1;
-            let mark = [&b"fragment"[..], &[b'0' + u8::try_from(id)?]].concat();
-            // The mark first: what goes on is cut at other places than what came.
+            let mark = [&b"frag"[..], &[b'0' + u8::try_from(id)?]].concat();
+            // The mark lies between two cuts: what goes on is cut as it came.
             let packet = udp((from, 4000), (to, port), &[&mark[..], &filler].concat());
             let mut parts = fragments(&packet, cuts, id);
             if backwards {
