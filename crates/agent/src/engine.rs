@@ -88,6 +88,8 @@ pub(crate) struct Engine {
     loopback: Option<Place>,
     /// Whether people want that.
     loopback_wanted: bool,
+    /// Since when the loopback's programs have no port to lead.
+    unled_since: Option<Instant>,
     /// Where plugins leave word.
     journal: std::path::PathBuf,
     started: Instant,

@@ -40,10 +40,13 @@ impl Look {
         let mut was_lost = false;
         loop {
             thread::sleep(ROUND);
-            let (lost, mendable) = {
-                let engine = agent.engine();
-                (engine.lost_loopback(), engine.is_mended())
+            let (lost, mendable, idle) = {
+                let mut engine = agent.engine();
+                (engine.lost_loopback(), engine.is_mended(), engine.is_loopback_idle())
             };
+            if idle {
+                agent.repair("the programs at the loopback have no port to lead");
+            }
             // What could not be mended is tried again without a bell, and not so often.
             if lost && (mendable || !was_lost) {
                 agent.repair("the programs at the loopback were changed by another hand");

@@ -1,6 +1,7 @@
 //! Detaching: absence is success, and what is slow is left to the reaper.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use weft_kernel::Change;
 use weft_kernel::change::Stale;
@@ -47,8 +48,7 @@ impl Engine {
         self.enforce(OPERATION);
         fault::point(OPERATION);
         if published && self.loopback.is_some() && self.plan.workloads.values().all(|w| w.ports.is_empty()) {
-            // The programs of the loopback have nothing to lead any more.
-            self.reaper.send(Retired::Resync).ok();
+            self.unled_since = Some(Instant::now());
         }
         self.end_namespaces();
         Vec::new()

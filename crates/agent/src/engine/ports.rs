@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use weft_dataplane::Wanted;
 use weft_kernel::listeners::{self, Listener};
@@ -13,6 +14,9 @@ use weft_model::{Network, PortMapping, Protocol, Workload};
 
 use super::Engine;
 use crate::{chain, host};
+
+/// How long the loopback's programs stay without a port: containers with ports come one after the other.
+const LINGER: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// The ports that a new attachment gets: those of its wish, each once, and none that somebody else has.
@@ -153,6 +157,12 @@ impl Engine {
         let publishing = self.plan.workloads.values().filter(|w| !w.ports.is_empty());
         publishing.for_each(|w| weft_dataplane::loopback::render(w, &mut wanted));
         wanted.loopback.is_some_and(|wanted| !place.leads(&wanted.ports) && place.check().is_ok())
+    }
+
+    /// Whether the loopback's programs have had no port to lead for so long that they may go: loading them takes ten
+    /// milliseconds, which the next container with a port need not wait for.
+    pub(crate) fn is_loopback_idle(&mut self) -> bool {
+        self.unled_since.take_if(|since| since.elapsed() > LINGER).is_some()
     }
 
     /// What people should know of ports that answer less than they could.

@@ -81,6 +81,7 @@ impl Engine {
             leaving: BTreeSet::new(),
             loopback,
             loopback_wanted: config.publish_on_loopback,
+            unled_since: None,
             journal: config.journal(),
             started: Instant::now(),
             early: None,

@@ -1,8 +1,10 @@
 //! The workload's side: settings, addresses, neighbours and routes in its namespace; and the check of them.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use rustix::thread::set_current_timer_slack;
 use weft_model::IfName;
 
 use super::Failure;
@@ -102,6 +104,9 @@ fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result
     let mut request = Messages::default();
     route::lookup(&mut request, address.addr());
     let note = |found: &mut bool, message: &Message<'_>| *found |= route::is_local(message);
+    // The worker needs some tens of microseconds; a thread's sleep is that much longer than asked for, unless it says otherwise (prctl(2)).
+    let _ = set_current_timer_slack(NonZeroU64::new(1));
+    let mut pause = Duration::from_micros(20);
     loop {
         match socket.dump(&request, note) {
             Ok(true) => return Ok(()),
@@ -111,7 +116,8 @@ fn settle(socket: &mut Socket, inside: &Inside, address: ipnet::IpNet) -> Result
         if Instant::now() > deadline {
             return Err(Cause::NotOperational(inside.ifname.clone()));
         }
-        std::thread::sleep(Duration::from_micros(100));
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_micros(200));
     }
 }
 
