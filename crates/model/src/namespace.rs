@@ -73,14 +73,6 @@ impl Resource for Namespace {
     const SHORT: &'static str = "ns";
     const NAMESPACED: bool = false;
 
-    fn api_version(&self) -> &str {
-        &self.api_version
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
     fn validate_spec(&self) -> Result<(), Flaw> {
         let name = self.metadata.name.as_str();
         let valid = name.parse::<NamespaceName>();

@@ -101,15 +101,11 @@ pub trait Resource {
     /// Whether it lives in a namespace.
     const NAMESPACED: bool;
 
-    /// The object's own `apiVersion`.
-    fn api_version(&self) -> &str;
     /// Every `apiVersion` that it may have, the usual one first.
     #[must_use]
     fn versions() -> &'static [&'static str] {
         const { &[Self::API_VERSION] }
     }
-    /// Its metadata.
-    fn metadata(&self) -> &Metadata;
     /// Whether its fields go together.
     ///
     /// # Errors
@@ -198,13 +194,13 @@ macro_rules! objects {
             #[must_use]
             pub fn metadata(&self) -> &Metadata {
                 match self {
-                    $(Object::$kind(object) => object.metadata(),)+
+                    $(Object::$kind(object) => &object.metadata,)+
                 }
             }
 
             fn api_version(&self) -> &str {
                 match self {
-                    $(Object::$kind(object) => object.api_version(),)+
+                    $(Object::$kind(object) => &object.api_version,)+
                 }
             }
 

@@ -184,14 +184,6 @@ impl Resource for NetworkPolicy {
     const SHORT: &'static str = "netpol";
     const NAMESPACED: bool = true;
 
-    fn api_version(&self) -> &str {
-        &self.api_version
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
     fn validate_spec(&self) -> Result<(), Flaw> {
         enforcement(&self.metadata)?;
         let spec = &self.spec;

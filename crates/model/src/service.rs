@@ -262,14 +262,6 @@ impl Resource for Service {
     const SHORT: &'static str = "svc";
     const NAMESPACED: bool = true;
 
-    fn api_version(&self) -> &str {
-        &self.api_version
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
     fn validate_spec(&self) -> Result<(), Flaw> {
         let spec = &self.spec;
         let unknown = |path: &str, what: &str| Err(Flaw::new(path, format!("{what} is not supported yet")));

@@ -135,14 +135,6 @@ impl Resource for EndpointSlice {
     const SHORT: &'static str = "eps";
     const NAMESPACED: bool = true;
 
-    fn api_version(&self) -> &str {
-        &self.api_version
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
     fn validate_spec(&self) -> Result<(), Flaw> {
         let family = match self.address_type {
             AddressType::IPv4 => IpFamily::IPv4,

@@ -194,16 +194,8 @@ impl Resource for ClusterNetworkPolicy {
     const SHORT: &'static str = "cnp";
     const NAMESPACED: bool = false;
 
-    fn api_version(&self) -> &str {
-        &self.api_version
-    }
-
     fn versions() -> &'static [&'static str] {
         &[Self::API_VERSION, HOST_VERSION]
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
     }
 
     fn validate_spec(&self) -> Result<(), Flaw> {
