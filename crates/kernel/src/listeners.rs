@@ -1,6 +1,9 @@
-//! Which processes of the host hold a port (proc(5), `/proc/net/tcp` and its like).
+//! Which processes of the host hold a port: asked by netlink, and where the kernel does not answer that, read from
+//! `/proc/net/tcp` and its like (proc(5)).
 //!
 //! Asked once, before a port is published: packets to it would no longer reach them.
+
+mod diag;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -9,8 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// States of linux/tcp_states.h: a listening TCP socket, and a UDP socket without a peer.
-const LISTENING: &str = "0A";
-const UNCONNECTED: &str = "07";
+const LISTENING: u8 = 10;
+const UNCONNECTED: u8 = 7;
 
 /// A socket that takes what comes to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,27 +27,38 @@ pub struct Listener {
 /// The sockets of the calling thread's namespace that listen, for TCP (6) and UDP (17); none for other protocols.
 ///
 /// # Errors
-/// When `/proc` cannot be read.
+/// When neither netlink nor `/proc` tells.
 pub fn listeners(protocol: u8) -> io::Result<Vec<Listener>> {
     let (names, state) = match protocol {
         TCP => (["tcp", "tcp6"], LISTENING),
         UDP => (["udp", "udp6"], UNCONNECTED),
         _ => return Ok(Vec::new()),
     };
+    let asked = [true, false].map(|ipv4| diag::listeners(ipv4, protocol, state));
+    if let [Ok(v4), Ok(v6)] = asked {
+        return Ok([v4, v6].concat());
+    }
     let mut all = Vec::new();
     for name in names {
-        let file = match File::open(format!("/proc/thread-self/net/{name}")) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // no IPv6
-            Err(error) => return Err(error),
-        };
-        for line in BufReader::new(file).lines().skip(1) {
-            match read(&line?) {
-                Some((listener, found)) if found == state => all.push(listener),
-                // Those that listen come first; the connections of a busy host need not be read.
-                Some(_) if protocol == TCP => break,
-                _ => {}
-            }
+        all.extend(listed(name, protocol, state)?);
+    }
+    Ok(all)
+}
+
+/// Those in a file of `/proc/net`.
+fn listed(name: &str, protocol: u8, wanted: u8) -> io::Result<Vec<Listener>> {
+    let mut all = Vec::new();
+    let file = match File::open(format!("/proc/thread-self/net/{name}")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all), // no IPv6
+        Err(error) => return Err(error),
+    };
+    for line in BufReader::new(file).lines().skip(1) {
+        match read(&line?) {
+            Some((listener, state)) if state == wanted => all.push(listener),
+            // Those that listen come first; the connections of a busy host need not be read.
+            Some(_) if protocol == TCP => break,
+            _ => {}
         }
     }
     Ok(all)
@@ -68,10 +82,10 @@ pub fn holders(inode: u64) -> Vec<(u32, String)> {
 }
 
 /// A line: local address (2nd word), state (4th), inode (10th).
-fn read(line: &str) -> Option<(Listener, &str)> {
+fn read(line: &str) -> Option<(Listener, u8)> {
     let mut words = line.split_ascii_whitespace();
     let at = address(words.nth(1)?)?;
-    let state = words.nth(1)?;
+    let state = u8::from_str_radix(words.nth(1)?, 16).ok()?;
     let inode = words.nth(5)?.parse().ok()?;
     Some((Listener { at, inode }, state))
 }
@@ -130,6 +144,11 @@ mod tests {
                 assert_eq!(at(listeners(TCP).unwrap()), wanted);
                 assert_eq!(at(listeners(UDP).unwrap()), [udp.local_addr().unwrap()]);
                 assert_eq!(listeners(132).unwrap(), []);
+                let listed = |names: [&str; 2], protocol, state| {
+                    at(names.iter().flat_map(|name| listed(name, protocol, state).unwrap()).collect())
+                };
+                assert_eq!(listed(["tcp", "tcp6"], TCP, LISTENING), wanted);
+                assert_eq!(listed(["udp", "udp6"], UDP, UNCONNECTED), [udp.local_addr().unwrap()]);
                 let found = listeners(UDP).unwrap();
                 let holders = holders(found[0].inode);
                 assert!(holders.iter().any(|(pid, _)| *pid == std::process::id()), "{holders:?}");

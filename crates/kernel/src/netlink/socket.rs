@@ -35,6 +35,8 @@ pub enum Family {
     Route,
     /// nftables and conntrack (NETLINK_NETFILTER).
     Netfilter,
+    /// Sockets (NETLINK_SOCK_DIAG).
+    Diagnosis,
 }
 
 /// The kernel's no to one message.
@@ -119,6 +121,7 @@ impl Socket {
         let protocol = match family {
             Family::Route => None, // NETLINK_ROUTE is protocol 0
             Family::Netfilter => Some(netlink::NETFILTER),
+            Family::Diagnosis => Some(netlink::SOCK_DIAG),
         };
         let fd = net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         net::bind(&fd, &SocketAddrNetlink::new(0, 0))?;
