@@ -279,6 +279,18 @@ impl Host {
         }
     }
 
+    /// Waits until the kernel holds just what is planned: what goes with a DEL goes a moment after it.
+    ///
+    /// # Errors
+    /// What is still to be done after [`REPAIR`].
+    pub fn settles(&self) -> Result<()> {
+        wait::until("the kernel to hold what is planned", REPAIR, || {
+            let left = self.diff()?;
+            ensure!(left.is_empty(), "{left:#?}");
+            Ok(())
+        })
+    }
+
     /// A container's namespace.
     ///
     /// # Errors

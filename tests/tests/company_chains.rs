@@ -145,6 +145,7 @@ impl Stage {
                     ensure!(left.trim() == "0", "{left} links are left");
                     Ok(())
                 })?;
+                self.chains.host.settles()?;
                 before = self.dump()?;
             }
         }

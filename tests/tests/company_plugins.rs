@@ -62,10 +62,7 @@ fn after_weft(network: &str) -> Result<()> {
     ensure!(before.contains("tbf 1:") && before.contains("mirred") && before.contains("18080"), "{before}");
     ensure!(host.diff()?.is_empty(), "{:?}", host.diff()?);
     host.sh("nft delete table inet weft; ip addr flush dev weft-default")?;
-    wait::until("the repair", REPAIR, || {
-        ensure!(host.diff()?.is_empty());
-        Ok(())
-    })?;
+    host.settles()?;
     let after = theirs()?;
     // Counters of nat chains do not show in iptables-save without -c.
     ensure!(before == after, "{before}\nbecame\n{after}");
@@ -82,10 +79,9 @@ fn after_weft(network: &str) -> Result<()> {
     wait::until("the wire's end", REPAIR, || {
         let left = host.sh("ip -o link | grep -c -e 'weft[0-9a-f]\\{10\\}' -e bwp || true")?;
         ensure!(left.trim() == "0", "{left} links are left");
-        let diff = host.diff()?;
-        ensure!(diff.is_empty(), "{diff:#?}");
         Ok(())
     })?;
+    host.settles()?;
     ensure!(host.status()?.workloads.is_empty(), "{:?}", host.status()?.workloads);
     scene.cni("del", "c1", &wishes)?; // again, as runtimes do
     Ok(())
@@ -138,7 +134,7 @@ fn weft_after_another_plugin_passes_its_result_on() -> Result<()> {
     let theirs = host.sh("ip -n c2 -o addr show eth0; ip -o link show master theirs0")?;
     ensure!(theirs.contains("10.99.0.") && theirs.contains("veth"), "{theirs}");
     ensure!(host.status()?.workloads.is_empty(), "{:?}", host.status()?.workloads);
-    ensure!(host.diff()?.is_empty(), "{:#?}", host.diff()?);
+    host.settles()?;
     scene.cni("del", "c2", &none)?;
     let left = host.sh("ip -n c2 -o link; ip -o link show master theirs0")?;
     ensure!(!left.contains("eth0") && !left.contains("veth"), "{left}");
