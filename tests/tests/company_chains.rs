@@ -137,15 +137,13 @@ impl Stage {
             ensure!(status.workloads.is_empty(), "{:?}", status.workloads);
             if round == "at first" {
                 self.has_kept(&before)?;
+                let host = &self.chains.host;
                 wait::until("the wire's end", REPAIR, || {
-                    let left = self
-                        .chains
-                        .host
-                        .sh("ip -o link | grep -c -e 'weft[0-9a-f]\\{10\\}' -e bwp || true")?;
+                    let left = host.sh("ip -o link | grep -c -e 'weft[0-9a-f]\\{10\\}' -e bwp || true")?;
                     ensure!(left.trim() == "0", "{left} links are left");
                     Ok(())
                 })?;
-                self.chains.host.settles()?;
+                host.settles()?;
                 before = self.dump()?;
             }
         }
