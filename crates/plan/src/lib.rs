@@ -63,7 +63,7 @@ pub fn plan(world: &World, here: &Here) -> Plan {
 #[must_use]
 pub fn lay_out(world: &World, here: &Here) -> Plan {
     let Some(node) = world.nodes.get(&here.name) else { return Plan::default() };
-    let others6 = others6(world, &here.name);
+    let others6 = others6(&world.nodes, &here.name);
     let networks: BTreeMap<_, _> =
         world.networks.values().map(|n| (n.name.clone(), network::plan(n, node, others6))).collect();
     let workloads = world
@@ -99,11 +99,8 @@ pub fn lay_out(world: &World, here: &Here) -> Plan {
 
 /// Whether some other host has no IPv4 address on the underlay, so that tunnels to it run over IPv6.
 #[must_use]
-pub fn others6(world: &World, here: &NodeName) -> bool {
-    world
-        .nodes
-        .iter()
-        .any(|(name, n)| name != here && n.address(true).is_none() && n.address(false).is_some())
+pub fn others6(nodes: &BTreeMap<NodeName, Node>, here: &NodeName) -> bool {
+    nodes.iter().any(|(name, n)| name != here && n.address(true).is_none() && n.address(false).is_some())
 }
 
 /// Plans one other host anew, or takes it out: what a change of one host costs. The same function over all

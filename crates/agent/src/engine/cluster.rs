@@ -93,8 +93,7 @@ impl Engine {
 
     /// Whether other hosts can be reached over IPv6 only.
     fn others6(&self, cluster: &Cluster) -> bool {
-        let mut others = cluster.nodes.iter().filter(|(name, _)| **name != self.here.name);
-        others.any(|(_, n)| n.address(true).is_none() && n.address(false).is_some())
+        weft_plan::others6(&cluster.nodes, &self.here.name)
     }
 
     /// Takes over networks and this host's own record; returns whether anything but other hosts changed.
@@ -128,7 +127,7 @@ impl Engine {
             ));
         }
         let networks = self.shared_networks(cluster, &facts.taken);
-        let others6 = weft_plan::others6(&self.world, &self.here.name);
+        let others6 = weft_plan::others6(&self.world.nodes, &self.here.name);
         let mut changed = known.as_ref() != Some(&own) || self.here.uplink != uplink;
         self.here.uplink = uplink;
         let blocks_changed = known.is_none_or(|k| k.blocks != own.blocks);

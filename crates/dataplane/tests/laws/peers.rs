@@ -155,7 +155,7 @@ proptest! {
             shared |= claims.remove(peer);
         }
         let was = render_peers(&planned, &changed);
-        let needs6 = |w: &World| weft_plan::others6(w, &here.name);
+        let needs6 = |w: &World| weft_plan::others6(&w.nodes, &here.name);
         let needed = needs6(&now);
         now.nodes = after.clone();
         // The tunnels themselves differ then: everything is planned anew.
